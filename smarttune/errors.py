@@ -37,7 +37,8 @@ class SmartTuneError(Exception):
         self.received = received
         self.expected = expected
         self.mend = mend
-        super().__init__(f"{where}: {received}. Expected {expected}. {mend}")
+        end = "" if received.endswith(("?", ".")) else "."
+        super().__init__(f"{where}: {received}{end} Expected {expected}. {mend}")
 
 
 class RulePackError(SmartTuneError):

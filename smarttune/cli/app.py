@@ -1,0 +1,35 @@
+"""The application and its command groups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import smarttune
+from smarttune.cli import rules
+
+app = typer.Typer(
+    name="smarttune",
+    help="Hyperparameter tuning for Keras that starts from documented knowledge and says why.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+app.add_typer(rules.app, name="rules")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"smarttune {smarttune.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

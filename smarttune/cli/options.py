@@ -1,0 +1,73 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from smarttune.errors import OptionError
+
+if TYPE_CHECKING:
+    from smarttune.rulebook import Rulebook
+
+RuleFolders = Annotated[
+    Optional[list[Path]],  # noqa: UP007, UP045 (Typer reads the annotation at run time)
+    typer.Option("--rules", help="A folder with rules of your own; repeatable."),
+]
+Select = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045
+    typer.Option("--select", help="Only these rules: code, prefix, name or pack; repeatable."),
+]
+Ignore = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045
+    typer.Option("--ignore", help="Without these rules: code, prefix, name or pack; repeatable."),
+]
+Pins = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045
+    typer.Option("--set", help="Fix a hyperparameter: name=value; repeatable."),
+]
+FactPairs = Annotated[
+    Optional[list[str]],  # noqa: UP007, UP045
+    typer.Option("--fact", help="Declare any fact: name=value; repeatable."),
+]
+
+
+def load_rules(
+    folders: Sequence[Path] | None = None,
+    select: Sequence[str] | None = None,
+    ignore: Sequence[str] | None = None,
+) -> Rulebook:
+    """Load the rules that the shared options describe."""
+    from smarttune.rulebook import load_rulebook
+    from smarttune.rulebook import select as select_rules
+
+    book = load_rulebook(tuple(folder.resolve() for folder in folders or ()))
+    return select_rules(book, _words(select), _words(ignore))
+
+
+def _words(values: Sequence[str] | None) -> list[str]:
+    """Each option may also hold several words, separated by commas."""
+    return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
+
+
+def pairs(values: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Read `name=value` options.
+
+    Raises:
+        OptionError: If one has no equals sign.
+    """
+    read: dict[str, str] = {}
+    for value in values or ():
+        name, equals, content = value.partition("=")
+        if not equals:
+            raise OptionError(
+                option,
+                received=f"`{value}`",
+                expected="name=value",
+                mend=f"For example {option} training.batch_size=64.",
+            )
+        read[name.strip()] = content.strip()
+    return read

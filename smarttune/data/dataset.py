@@ -1,0 +1,69 @@
+"""What reading yields: the input columns, the target and what is known of their source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Called with the share of the source that has been read, from 0 to 1.
+Progress = Callable[[float], None]
+
+
+class ReadOptions(TypedDict, total=False):
+    """How a text table is written; what is left out is detected.
+
+    Keys:
+        delimiter: The character between fields.
+        encoding: The character encoding, as Python names it.
+        header: Whether the first line holds the column names.
+    """
+
+    delimiter: str | None
+    encoding: str | None
+    header: bool | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table that has been read, with clean column types.
+
+    Every column is bool, integer, float, datetime or text with NaN for missing cells;
+    rows without a target are already gone.
+
+    Attributes:
+        name: A short name, for titles.
+        features: The input columns, one row per sample.
+        target: One column, or several 0/1 columns (multilabel); None at prediction time.
+        num_rows: Rows of the source; more than `len(features)` when it was sampled or when
+            rows had no target.
+        sampled: Whether only a random part of the source was kept.
+        warnings: What the user should know, one sentence each.
+        where: The path, or "X" for data in memory.
+        read_options: Keyword arguments with which `read` reads the same table again.
+        num_without_target: Rows (among those kept) that were dropped for want of a target.
+    """
+
+    name: str
+    features: pd.DataFrame
+    target: pd.Series | pd.DataFrame | None
+    num_rows: int
+    sampled: bool = False
+    warnings: tuple[str, ...] = ()
+    where: str = "X"
+    read_options: dict[str, Any] = field(default_factory=dict)
+    num_without_target: int = 0
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table as its source gave it, before columns are cleaned and the target is cut out."""
+
+    frame: pd.DataFrame
+    num_rows: int
+    sampled: bool = False
+    warnings: tuple[str, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)

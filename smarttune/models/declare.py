@@ -1,0 +1,114 @@
+"""Our search space, declared on a KerasTuner `HyperParameters`.
+
+The one place where a `SearchSpace` becomes `hp.Float`, `hp.Int`, `hp.Choice`,
+`hp.Boolean` and `hp.Fixed`; every built-in model family goes through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+from smarttune.errors import RangeError
+from smarttune.space import Choice, Dimension, Fixed, FloatRange, SearchSpace, Value, simplest
+
+
+def declare(
+    hp: Any, space: SearchSpace, names: Iterable[str] | None = None
+) -> dict[str, Value]:
+    """Declare the dimensions of `space` on `hp` and return the active values.
+
+    The recommended value of each dimension is its default, so that KerasTuner's
+    first trial is the recommendation. A condition on a hyperparameter that is not
+    declared is decided by that hyperparameter's recommended value; a dimension
+    whose condition can never hold is not declared at all.
+
+    Args:
+        hp: A `keras_tuner.HyperParameters`, or anything that stands for one.
+        space: The space to declare, parents before children.
+        names: Declare only these dimensions; None declares all of them.
+
+    Returns:
+        Name to value for every declared dimension that is active in `hp`.
+
+    Raises:
+        RangeError: If a choice mixes numbers with text or flags, which KerasTuner
+            cannot hold.
+    """
+    wanted = set(space.by_name if names is None else names)
+    declared: dict[str, Dimension] = {}
+    values: dict[str, Value] = {}
+    for dimension in space.dimensions:
+        if dimension.name not in wanted:
+            continue
+        conditions = _conditions(dimension, space, declared)
+        if conditions is None:
+            continue
+        declared[dimension.name] = dimension
+        with ExitStack() as scopes:
+            for parent, allowed in conditions.items():
+                scopes.enter_context(hp.conditional_scope(parent, allowed))
+            value = _declare_one(hp, dimension)
+        if value is not None:
+            values[dimension.name] = _within(dimension, value)
+    return values
+
+
+def _conditions(
+    dimension: Dimension, space: SearchSpace, declared: Mapping[str, Dimension]
+) -> dict[str, list[Value]] | None:
+    """The conditions left to KerasTuner, or None where they can never hold."""
+    left: dict[str, list[Value]] = {}
+    for parent, allowed in dimension.active_when.items():
+        if parent in declared:
+            possible = [v for v in allowed if declared[parent].range.contains(v)]
+            if not possible:
+                return None
+            left[parent] = possible
+        elif parent not in space.by_name or not Choice(values=allowed).contains(
+            space[parent].value
+        ):
+            return None
+    return left
+
+
+def _within(dimension: Dimension, value: Value) -> Value:
+    """Undo the last-digit rounding with which KerasTuner may step over a float's edge."""
+    clamped = dimension.range.clamp(value)
+    if isinstance(dimension.range, FloatRange) and math.isclose(clamped, value, rel_tol=1e-9):
+        return clamped
+    return value
+
+
+def _declare_one(hp: Any, dimension: Dimension) -> Value | None:
+    range_, name = simplest(dimension.range), dimension.name
+    default = range_.clamp(dimension.value)
+    if isinstance(range_, Fixed):
+        return hp.Fixed(name, range_.value)  # type: ignore[no-any-return]
+    if isinstance(range_, Choice):
+        return _declare_choice(hp, name, range_, default)
+    bounds = {"min_value": range_.low, "max_value": range_.high, "default": default}
+    if isinstance(range_, FloatRange):
+        return hp.Float(name, **bounds, sampling=range_.sampling)  # type: ignore[no-any-return]
+    if range_.sampling == "power_of_two":
+        return hp.Int(name, **bounds, step=2, sampling="log")  # type: ignore[no-any-return]
+    return hp.Int(name, **bounds, sampling=range_.sampling)  # type: ignore[no-any-return]
+
+
+def _declare_choice(hp: Any, name: str, choice: Choice, default: Value) -> Value | None:
+    types = {type(v) for v in choice.values}
+    if types == {bool}:  # KerasTuner would turn a choice of flags into 0 and 1
+        return hp.Boolean(name, default=default)  # type: ignore[no-any-return]
+    values: list[Value] = list(choice.values)
+    if types == {int, float}:
+        values, default = [float(v) for v in values], float(default)
+    elif len(types) > 1:
+        raise RangeError(
+            name,
+            received=f"a choice of {choice}, which mixes kinds of values",
+            expected="values of one kind: numbers, or names, or flags",
+            mend="Give all values of the choice in one kind.",
+        )
+    return hp.Choice(name, values, default=default)  # type: ignore[no-any-return]

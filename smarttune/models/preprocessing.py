@@ -1,0 +1,213 @@
+"""Raw table to arrays: fitted once per search, frozen, kept as JSON.
+
+The same arithmetic is built into the exported model (`smarttune.models.export`), so
+that what was trained on prepared arrays can later be fed raw rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from smarttune.errors import DataError, SettingError, did_you_mean
+from smarttune.models.cells import texts
+from smarttune.models.columns import (
+    BooleanColumn,
+    CategoricalColumn,
+    DatetimeColumn,
+    NumericColumn,
+    Scaling,
+)
+from smarttune.space import Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCALINGS = ("standardize", "robust_scale_smooth_clip", "quantile_normal")
+MISSING = ("median", "median_and_indicator")
+ENCODINGS = ("one_hot", "embedding")
+# ours: an error names at most this many missing columns; more would bury the message.
+_MOST_NAMED = 5
+
+Column = Annotated[
+    NumericColumn | BooleanColumn | DatetimeColumn | CategoricalColumn,
+    Field(discriminator="kind"),
+]
+
+
+class ColumnLike(Protocol):
+    """What is read of a column's profile (`smarttune.fingerprint.ColumnProfile`)."""
+
+    @property
+    def name(self) -> str:
+        """Column name."""
+
+    @property
+    def kind(self) -> str:
+        """numeric, categorical, boolean, datetime, or a kind that is not used."""
+
+    @property
+    def used(self) -> bool:
+        """Whether the column enters the model."""
+
+
+class TablePreprocessor(BaseModel):
+    """Turns raw rows into the arrays that a dense network takes. Immutable.
+
+    Args:
+        columns: What was learnt about each used column, in the order of the table.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame,
+        columns: Sequence[ColumnLike],
+        settings: Mapping[str, Value],
+    ) -> TablePreprocessor:
+        """Learn fills, scales and levels from the training rows only.
+
+        Args:
+            frame: Training rows.
+            columns: Profiles; those with `used` false are left out.
+            settings: Recommended values; read are `model.numeric_preprocessing`,
+                `model.missing_values`, and per categorical column
+                `model.encoding[NAME]` and `model.embedding_dim[NAME]`.
+
+        Returns:
+            The fitted preprocessor.
+
+        Raises:
+            DataError: If no usable column is left, or a profiled column is absent.
+            SettingError: If a setting has a value that means nothing here.
+        """
+        used = [c for c in columns if c.used and c.kind in _FITTERS]
+        if not used:
+            raise DataError(
+                "table",
+                received="none of its columns can enter the model",
+                expected="at least one numeric, categorical, boolean or date column",
+                mend="Check the columns' kinds in the fingerprint, or give other columns.",
+            )
+        _check_present(frame, [c.name for c in used])
+        fitted = [_FITTERS[c.kind](c.name, frame[c.name], settings) for c in used]
+        return cls(columns=tuple(fitted))
+
+    @property
+    def numeric(self) -> tuple[NumericColumn | BooleanColumn | DatetimeColumn, ...]:
+        """The columns that become float inputs, in order."""
+        return tuple(c for c in self.columns if not isinstance(c, CategoricalColumn))
+
+    @property
+    def categorical(self) -> tuple[CategoricalColumn, ...]:
+        """The columns that become indices, in order."""
+        return tuple(c for c in self.columns if isinstance(c, CategoricalColumn))
+
+    @cached_property
+    def numeric_inputs(self) -> tuple[str, ...]:
+        """Names of the float inputs, in the order of the array "numeric"."""
+        return tuple(name for column in self.numeric for name in column.inputs)
+
+    def transform(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Raw rows to arrays; missing cells and unseen levels are fine, extra columns ignored.
+
+        Args:
+            frame: Rows with at least the used columns.
+
+        Returns:
+            "numeric": float32, shape (rows, number of numeric inputs), and
+            "categorical": int32, shape (rows, number of categorical columns), index 0
+            for missing or unseen. An array that would have no column is left out.
+
+        Raises:
+            DataError: If used columns are absent.
+        """
+        _check_present(frame, [c.name for c in self.columns])
+        arrays: dict[str, np.ndarray] = {}
+        if self.numeric_inputs:
+            parts = [c.encode(frame[c.name]) for c in self.numeric]
+            arrays["numeric"] = np.concatenate(parts, axis=1)
+        if self.categorical:
+            indices = [c.encode(frame[c.name]) for c in self.categorical]
+            arrays["categorical"] = np.stack(indices, axis=1)
+        return arrays
+
+
+def _check_present(frame: pd.DataFrame, needed: Iterable[str]) -> None:
+    absent = [name for name in needed if name not in frame.columns]
+    if not absent:
+        return
+    shown = ", ".join(f"`{name}`" for name in absent[:_MOST_NAMED])
+    more = f" and {len(absent) - _MOST_NAMED} more" if len(absent) > _MOST_NAMED else ""
+    hint = did_you_mean(absent[0], [str(c) for c in frame.columns])
+    raise DataError(
+        "table",
+        received=f"it lacks the column {shown}{more}",
+        expected="every column that the model was trained on",
+        mend=f"Add the column, or rename the one that holds it.{hint}",
+    )
+
+
+def _one_of(settings: Mapping[str, Value], name: str, allowed: Sequence[str], key: str) -> str:
+    """The value of setting `key` (or of `name`, its general form), checked; default the first."""
+    value = settings.get(key, settings.get(name, allowed[0]))
+    if value not in allowed:
+        raise SettingError(
+            key,
+            received=f"{value!r}",
+            expected="one of " + ", ".join(allowed),
+            mend=f"Set {name} to one of them.{did_you_mean(str(value), allowed)}",
+        )
+    return str(value)
+
+
+def _indicate(settings: Mapping[str, Value]) -> bool:
+    name = "model.missing_values"
+    return _one_of(settings, name, MISSING, name) == "median_and_indicator"
+
+
+def _numeric(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    key = "model.numeric_preprocessing"
+    scaling = cast("Scaling", _one_of(settings, key, SCALINGS, key))
+    return NumericColumn.fit(name, column, scaling=scaling, indicate=_indicate(settings))
+
+
+def _boolean(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    return BooleanColumn.fit(name, column, indicate=_indicate(settings))
+
+
+def _datetime(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    return DatetimeColumn.fit(name, column, indicate=_indicate(settings))
+
+
+def _categorical(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    encoding = _one_of(settings, "model.encoding", ENCODINGS, f"model.encoding[{name}]")
+    levels = tuple(sorted({t for t in texts(column) if t}))
+    if encoding == "one_hot":
+        return CategoricalColumn(name=name, levels=levels)
+    key = f"model.embedding_dim[{name}]"
+    width = settings.get(key, settings.get("model.embedding_dim"))
+    if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+        raise SettingError(
+            key,
+            received=f"{width!r}, with an embedding chosen for `{name}`",
+            expected="a whole number of at least 1",
+            mend=f"Set {key}, or choose one_hot for model.encoding[{name}].",
+        )
+    return CategoricalColumn(name=name, levels=levels, encoding="embedding", embedding_dim=width)
+
+
+_FITTERS = {
+    "numeric": _numeric,
+    "boolean": _boolean,
+    "datetime": _datetime,
+    "categorical": _categorical,
+}

@@ -1,0 +1,151 @@
+"""YAML 1.2 values with their positions.
+
+PyYAML follows YAML 1.1: it reads `1e-6` as text, `on` and `no` as booleans and
+`010` as 8, keeps the last of two equal keys silently, and expands alias bombs.
+Its libyaml parser is fast and knows positions, so only the parse tree is taken
+from it and the values are made here, by the core schema of YAML 1.2.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from smarttune.errors import RuleMistake
+
+Path = tuple[str | int, ...]
+Positions = dict[Path, tuple[int, int]]
+
+KEY = "<key>"  # ends the path of a key's own position
+
+MAX_BYTES = 200_000  # ours: a rule file has about 3,000
+MAX_DEPTH = 20  # ours: a rule is 6 levels deep
+_SURELY_SHALLOW = 200  # ours: what the composer's recursion bears with ease
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULL = re.compile(r"null|Null|NULL|~|")
+_BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+
+
+def load(text: str, where: str) -> tuple[Any, Positions]:
+    """Return the document and the line and column of every value.
+
+    Positions count from 1; that of quoted text is its first character inside
+    the quotes, so that columns of an expression can be added to it.
+
+    Raises:
+        RuleMistake: If the text is not YAML, repeats a key, or uses aliases or tags.
+    """
+    if len(text) > MAX_BYTES:
+        raise RuleMistake(
+            where,
+            received=f"the file has {len(text)} characters",
+            expected=f"at most {MAX_BYTES}",
+            mend="Write one rule per file.",
+        )
+    try:
+        _refuse_deep(text, where)
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise RuleMistake(
+            at,
+            received=f"this is not YAML: {problem}",
+            expected="YAML 1.2",
+            mend="Quote text that holds `: `, ` #` or starts with a special character.",
+        ) from None
+    if node is None:
+        raise RuleMistake(
+            where, received="the file is empty", expected="a mapping", mend="Fill or delete it."
+        )
+    positions: Positions = {}
+    return _Maker(positions, where).value(node, ()), positions
+
+
+def _refuse_deep(text: str, where: str) -> None:
+    """Stop before a deeply nested text exhausts the stack of the composer.
+
+    Counting brackets and indentation bounds the depth from above at once; only
+    a text that fails that bound pays for the exact count.
+    """
+    indent = max((len(line) - len(line.lstrip(" -")) for line in text.splitlines()), default=0)
+    if indent + text.count("[") + text.count("{") <= _SURELY_SHALLOW:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+            if depth > MAX_DEPTH:
+                received = "values are nested too deeply"
+                raise _mistake(where, event, received, f"at most {MAX_DEPTH} levels")
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+
+
+def _mistake(where: str, node: Any, received: str, expected: str) -> RuleMistake:
+    mark = node.start_mark
+    return RuleMistake(
+        f"{where}:{mark.line + 1}:{mark.column + 1}",
+        received=received,
+        expected=expected,
+        mend="Change it there.",
+    )
+
+
+class _Maker:
+    """Makes values of nodes and notes where each stands."""
+
+    def __init__(self, positions: Positions, where: str) -> None:
+        self.positions = positions
+        self.where = where
+        self.seen: set[int] = set()
+
+    def value(self, node: Any, path: Path) -> Any:
+        if id(node) in self.seen:
+            raise _mistake(self.where, node, "an alias repeats a value", "values written out")
+        self.seen.add(id(node))
+        quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
+        mark = node.start_mark
+        self.positions[path] = (mark.line + 1, mark.column + 1 + quoted)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(v, (*path, i)) for i, v in enumerate(node.value)]
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            received = f"the tag `{node.tag}` is not allowed"
+            raise _mistake(self.where, node, received, "a plain value")
+        if node.style in ("'", '"', "|", ">"):
+            return node.value
+        return _plain(node.value)
+
+    def mapping(self, node: Any, path: Path) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise _mistake(self.where, key_node, "a key is not plain text", "a plain key")
+            key = key_node.value
+            if key in result:
+                received = f"the key `{key}` stands twice"
+                raise _mistake(self.where, key_node, received, "each key once")
+            mark = key_node.start_mark
+            self.positions[(*path, key, KEY)] = (mark.line + 1, mark.column + 1)
+            result[key] = self.value(value_node, (*path, key))
+        return result
+
+
+def _plain(text: str) -> Any:
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 30 else float(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
