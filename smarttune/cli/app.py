@@ -8,6 +8,7 @@ import typer
 
 import smarttune
 from smarttune.cli import rules
+from smarttune.cli.suggest import suggest
 
 app = typer.Typer(
     name="smarttune",
@@ -17,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
+app.command()(suggest)
 app.add_typer(rules.app, name="rules")
 
 

@@ -1,0 +1,175 @@
+"""`smarttune suggest`: recommended defaults with reasons, from a file or from facts."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from smarttune.cli.options import FactPairs, Ignore, Pins, RuleFolders, Select, load_rules, pairs
+from smarttune.errors import FactError
+from smarttune.facts import FACTS, PROBLEMS, TASKS, Facts, fact_def, parse_kind
+
+_DATA = "Describe the data (what a file shows is measured)"
+_HARDWARE = "Describe the hardware (this machine's is measured)"
+
+
+class Format(StrEnum):
+    """How to print a recommendation."""
+
+    text = "text"
+    json = "json"
+    yaml = "yaml"
+    python = "python"
+
+
+def _choices(words: tuple[str, ...]) -> str:
+    return " | ".join(words)
+
+
+Maybe = Optional  # Typer reads annotations at run time and knows Optional best
+
+
+def suggest(
+    data: Annotated[
+        Maybe[Path], typer.Argument(help="A csv or parquet file; leave out to declare facts.")
+    ] = None,
+    target: Annotated[
+        Maybe[str], typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
+    ] = None,
+    task: Annotated[Maybe[str], typer.Option(help=_choices(TASKS), rich_help_panel=_DATA)] = None,
+    problem: Annotated[
+        Maybe[str], typer.Option(help=_choices(PROBLEMS), rich_help_panel=_DATA)
+    ] = None,
+    num_samples: Annotated[
+        Maybe[int], typer.Option(help="Training rows.", rich_help_panel=_DATA)
+    ] = None,
+    num_features: Annotated[
+        Maybe[int], typer.Option(help="Input columns.", rich_help_panel=_DATA)
+    ] = None,
+    classes: Annotated[
+        Maybe[int], typer.Option(help="Distinct labels.", rich_help_panel=_DATA)
+    ] = None,
+    words_per_sample: Annotated[
+        Maybe[float], typer.Option(help="Median words per text.", rich_help_panel=_DATA)
+    ] = None,
+    vocabulary_size: Annotated[
+        Maybe[int], typer.Option(help="Distinct words.", rich_help_panel=_DATA)
+    ] = None,
+    corpus_chars: Annotated[
+        Maybe[int], typer.Option(help="Characters of training text.", rich_help_panel=_DATA)
+    ] = None,
+    audio_hours: Annotated[
+        Maybe[float], typer.Option(help="Hours of audio.", rich_help_panel=_DATA)
+    ] = None,
+    image_side: Annotated[
+        Maybe[int], typer.Option(help="Shorter side in pixels.", rich_help_panel=_DATA)
+    ] = None,
+    sequence_length: Annotated[
+        Maybe[int], typer.Option(help="Steps per sequence.", rich_help_panel=_DATA)
+    ] = None,
+    device: Annotated[
+        Maybe[str], typer.Option(help="cpu | gpu | tpu", rich_help_panel=_HARDWARE)
+    ] = None,
+    compute_capability: Annotated[
+        Maybe[float], typer.Option(help="Of the GPU, for example 8.0.", rich_help_panel=_HARDWARE)
+    ] = None,
+    gpu_memory: Annotated[
+        Maybe[float], typer.Option(help="GiB of one GPU.", rich_help_panel=_HARDWARE)
+    ] = None,
+    num_gpus: Annotated[Maybe[int], typer.Option(help="GPUs.", rich_help_panel=_HARDWARE)] = None,
+    trials: Annotated[
+        Maybe[int], typer.Option(help="Trials that a search may run.", rich_help_panel=_DATA)
+    ] = None,
+    fact: FactPairs = None,
+    drop: Annotated[
+        Maybe[list[str]], typer.Option(help="A column to leave out; repeatable.")
+    ] = None,
+    set_: Pins = None,
+    rules: RuleFolders = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="How to print.")] = Format.text,
+    explain: Annotated[
+        Maybe[str], typer.Option(help="Print the whole chain behind one hyperparameter.")
+    ] = None,
+) -> None:
+    """Recommend every hyperparameter, with range, prior, reason and source.
+
+    Examples:
+
+    - `smarttune suggest data.csv --target y`
+    - `smarttune suggest --task text --problem multiclass --num-samples 120000
+      --words-per-sample 40 --classes 4`
+    - `smarttune suggest data.csv --target y --explain optimizer.learning_rate`
+    - `smarttune suggest data.csv --target y --format python > train.py`
+    """
+    from smarttune.suggest import make_suggestion
+
+    flags = {d.flag: d.name for d in FACTS.values() if d.flag}
+    given = locals()
+    declared = {
+        name: given[flag.lstrip("-").replace("-", "_")]
+        for flag, name in flags.items()
+        if flag.lstrip("-").replace("-", "_") in given
+    }
+    suggestion = make_suggestion(
+        data,
+        target_of(target),
+        facts=declared_facts({k: v for k, v in declared.items() if v is not None}, fact),
+        pinned=pairs(set_, "--set"),
+        rulebook=load_rules(rules, select, ignore),
+        problem=problem,
+        drop=drop or (),
+    )
+    if explain is not None:
+        from smarttune.report.recommendation import explanation_text
+
+        typer.echo(explanation_text(suggestion.recommendation, explain, suggestion.rulebook))
+        return
+    typer.echo(_printed(suggestion, format))
+
+
+def target_of(text: str | None) -> str | list[str] | None:
+    """`a,b,c` names several target columns; a name with a comma is not supported."""
+    if text is None or "," not in text:
+        return text
+    return [part.strip() for part in text.split(",")]
+
+
+def declared_facts(values: dict[str, Any], fact_pairs: list[str] | None) -> Facts:
+    """Facts from their own flags and from `--fact name=value`."""
+    for name, text in pairs(fact_pairs, "--fact").items():
+        kind = fact_def(name, where="--fact").kind
+        value = parse_kind(text, kind)
+        if value is None:
+            raise FactError(
+                "--fact",
+                received=f"`{name}={text}`",
+                expected=f"a value of type {kind}",
+                mend=f"`{name}` means: {FACTS[name].about}.",
+            )
+        values[name] = value
+    return Facts.of(values, how="declared by flag")
+
+
+def _printed(suggestion: Any, format: Format) -> str:
+    recommendation = suggestion.recommendation
+    if format is Format.json:
+        return json.dumps(recommendation.to_json(), indent=2)
+    if format is Format.yaml:
+        import yaml
+
+        return str(yaml.safe_dump(recommendation.to_json(), sort_keys=False)).rstrip()
+    if format is Format.python:
+        from smarttune.report.script import keras_script
+
+        return keras_script(suggestion)
+    from smarttune.report.fingerprint import fingerprint_text
+    from smarttune.report.recommendation import recommendation_text
+
+    heading = "" if suggestion.fingerprint is None else fingerprint_text(suggestion.fingerprint)
+    return recommendation_text(recommendation, suggestion.rulebook, heading=heading)

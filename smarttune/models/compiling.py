@@ -1,0 +1,272 @@
+"""Optimizer, loss and metrics from recommended values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from smarttune.errors import OptionError, SettingError, did_you_mean
+from smarttune.models.codec import TargetCodec
+from smarttune.models.schedules import learning_rate
+from smarttune.space import Value
+
+_ADAM_LIKE = ("adam", "adamw", "nadam")
+OPTIMIZERS: dict[str, Any] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "nadam": keras.optimizers.Nadam,
+    "sgd": keras.optimizers.SGD,
+    "rmsprop": keras.optimizers.RMSprop,
+    "adagrad": keras.optimizers.Adagrad,
+    "lion": keras.optimizers.Lion,
+}
+# Variables that weight decay leaves alone, as patterns of their paths.
+_NOT_DECAYED = ("bias", "gamma", "beta")
+_REGRESSION_LOSSES: dict[str, Any] = {
+    "mse": keras.losses.MeanSquaredError,
+    "huber": keras.losses.Huber,
+    "mae": keras.losses.MeanAbsoluteError,
+}
+_LOSSES = {
+    "binary": ("binary_crossentropy",),
+    "multilabel": ("binary_crossentropy",),
+    "multiclass": ("sparse_categorical_crossentropy",),
+    "regression": tuple(_REGRESSION_LOSSES),
+}
+
+
+def make_optimizer(values: Mapping[str, Value], *, steps_per_epoch: int, epochs: int) -> Any:
+    """The optimizer of one trial.
+
+    Weight decay is on only where `optimizer.regularization` is `weight_decay` (or says
+    nothing and a decay is given), and spares biases and normalization weights unless
+    `optimizer.decay_exclusions` is false.
+
+    Args:
+        values: Active values of the trial.
+        steps_per_epoch: Optimizer steps of one epoch.
+        epochs: Epochs of a full training, on which schedules are drawn.
+
+    Returns:
+        An unbuilt `keras.optimizers.Optimizer`.
+
+    Raises:
+        SettingError: If name, rate or schedule is missing or unknown.
+    """
+    name = str(needed(values, "optimizer.name"))
+    if name not in OPTIMIZERS:
+        raise SettingError(
+            "optimizer.name",
+            received=f"`{name}`",
+            expected="one of " + ", ".join(OPTIMIZERS),
+            mend=f"Set it to one of them.{did_you_mean(name, OPTIMIZERS)}",
+        )
+    decay = weight_decay(values)
+    options: dict[str, Any] = {
+        "learning_rate": learning_rate(
+            str(values.get("optimizer.schedule", "constant")),
+            float(needed(values, "optimizer.learning_rate")),
+            steps_per_epoch=steps_per_epoch,
+            epochs=epochs,
+            warmup_steps=int(values.get("optimizer.warmup_steps", 0)),
+        ),
+        # AdamW refuses None and would decay by 0.004 if told nothing.
+        "weight_decay": decay or (0.0 if name == "adamw" else None),
+        "global_clipnorm": float(values.get("optimizer.clipnorm", 0.0)) or None,
+    }
+    if name == "sgd":
+        momentum = float(values.get("optimizer.momentum", 0.0))
+        options |= {"momentum": momentum, "nesterov": momentum > 0}
+    if name in _ADAM_LIKE:
+        for key in ("beta_1", "beta_2", "epsilon"):
+            if f"optimizer.{key}" in values:
+                options[key] = float(values[f"optimizer.{key}"])
+    steps = int(values.get("training.gradient_accumulation_steps", 1))
+    if steps > 1:
+        options["gradient_accumulation_steps"] = steps
+    optimizer = OPTIMIZERS[name](**options)
+    if decay and values.get("optimizer.decay_exclusions", True):
+        optimizer.exclude_from_weight_decay(var_names=list(_NOT_DECAYED))
+    return optimizer
+
+
+def needed(values: Mapping[str, Value], name: str) -> Any:
+    """The value of a hyperparameter without which nothing can be built."""
+    if name not in values:
+        raise SettingError(
+            name,
+            received="no rule and no setting gives it a value",
+            expected="a value for every hyperparameter that the model needs",
+            mend=f"Give one, for example with --set {name}=VALUE.",
+        )
+    return values[name]
+
+
+def weight_decay(values: Mapping[str, Value]) -> float:
+    """Decoupled weight decay of a trial; 0 where another penalty or none is chosen."""
+    if values.get("optimizer.regularization", "weight_decay") != "weight_decay":
+        return 0.0
+    return float(values.get("optimizer.weight_decay", 0.0))
+
+
+def kernel_regularizer(values: Mapping[str, Value]) -> Any | None:
+    """The L1 or L2 penalty on kernels of a trial, or None."""
+    kind = values.get("optimizer.regularization")
+    l1 = float(values.get("optimizer.l1", 0.0)) if kind in (None, "l1", "l1_l2") else 0.0
+    l2 = float(values.get("optimizer.l2", 0.0)) if kind in (None, "l2", "l1_l2") else 0.0
+    return keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
+
+
+@keras.saving.register_keras_serializable(package="smarttune")
+class SmoothedSparseCrossentropy(keras.losses.Loss):  # type: ignore[misc]
+    """Cross-entropy of logits against class indices, with label smoothing.
+
+    Keras smooths one-hot targets only; this spares the caller from widening them.
+
+    Args:
+        label_smoothing: Share of the target spread evenly over all classes.
+    """
+
+    def __init__(
+        self, label_smoothing: float = 0.0, name: str = "smoothed_crossentropy", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Loss per sample, shape (batch,)."""
+        indices = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        targets = ops.one_hot(indices, y_pred.shape[-1], dtype=y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, for saving."""
+        return {**super().get_config(), "label_smoothing": self.label_smoothing}
+
+
+def make_loss(values: Mapping[str, Value], problem: str) -> Any:
+    """The training loss that fits the problem; classification losses take logits.
+
+    Raises:
+        SettingError: If `model.loss` does not fit the problem.
+    """
+    allowed = _LOSSES[problem]
+    name = str(values.get("model.loss", allowed[0]))
+    if name not in allowed:
+        raise SettingError(
+            "model.loss",
+            received=f"`{name}` for a {problem} target",
+            expected=" or ".join(allowed),
+            mend="Set it to a loss of this problem, or leave it to the rules.",
+        )
+    if problem == "regression":
+        return _REGRESSION_LOSSES[name]()
+    smoothing = float(values.get("training.label_smoothing", 0.0))
+    if problem != "multiclass":
+        return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing)
+    if smoothing:
+        return SmoothedSparseCrossentropy(smoothing)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _auc(name: str, curve: str, codec: TargetCodec) -> Any:
+    many = codec.problem == "multilabel"
+    return keras.metrics.AUC(
+        curve=curve,
+        from_logits=True,
+        multi_label=many,
+        num_labels=codec.num_outputs if many else None,
+        name=name,
+    )
+
+
+def metric_names(problem: str) -> tuple[str, ...]:
+    """Metrics that `make_metrics` knows for a problem.
+
+    `crossentropy` and `mean_squared_error` are the losses without penalties and label
+    smoothing: unlike `val_loss` they compare fairly across trials that differ in these.
+    Regression metrics are in the units of the encoded target.
+    """
+    return {
+        "binary": ("accuracy", "auc", "pr_auc", "crossentropy"),
+        "multiclass": ("accuracy", "crossentropy"),
+        "multilabel": ("binary_accuracy", "auc", "pr_auc", "crossentropy"),
+        "regression": ("mean_absolute_error", "mean_squared_error"),
+    }[problem]
+
+
+def make_metrics(codec: TargetCodec, names: Sequence[str] | None = None) -> list[Any]:
+    """Fresh metrics of a model.
+
+    Args:
+        codec: Says which problem it is.
+        names: Which of `metric_names`; None means all.
+
+    Raises:
+        OptionError: If a name is not a metric of the problem.
+    """
+    known = metric_names(codec.problem)
+    for name in names or ():
+        if name not in known:
+            raise OptionError(
+                "metrics",
+                received=f"`{name}` for a {codec.problem} target",
+                expected="one of " + ", ".join(known),
+                mend=f"Choose a metric of this problem.{did_you_mean(name, known)}",
+            )
+    return [_metric(name, codec) for name in (known if names is None else names)]
+
+
+def _metric(name: str, codec: TargetCodec) -> Any:
+    metrics = keras.metrics
+    if name in ("auc", "pr_auc"):
+        return _auc(name, "ROC" if name == "auc" else "PR", codec)
+    if name == "mean_absolute_error":
+        return metrics.MeanAbsoluteError(name=name)
+    if name == "mean_squared_error":
+        return metrics.MeanSquaredError(name=name)
+    if codec.problem == "multiclass":
+        if name == "accuracy":
+            return metrics.SparseCategoricalAccuracy(name=name)
+        return metrics.SparseCategoricalCrossentropy(name=name, from_logits=True)
+    if name == "crossentropy":
+        return metrics.BinaryCrossentropy(name=name, from_logits=True)
+    return metrics.BinaryAccuracy(name=name, threshold=0.0)  # a logit of 0 is probability 1/2
+
+
+def sample_weights(
+    encoded: np.ndarray, codec: TargetCodec, class_weight: Value = "balanced"
+) -> np.ndarray | None:
+    """Weights that let every class count alike in the loss.
+
+    Args:
+        encoded: Encoded targets of the training rows.
+        codec: Holds the class counts of the training rows.
+        class_weight: `balanced` or `none`.
+
+    Returns:
+        float32, shape (rows,), averaging 1 over the training rows; None for `none`,
+        regression and multilabel targets, where a weight per row means nothing.
+
+    Raises:
+        SettingError: If `class_weight` is neither.
+    """
+    if class_weight not in ("none", "balanced"):
+        raise SettingError(
+            "training.class_weight",
+            received=f"{class_weight!r}",
+            expected="none or balanced",
+            mend="Set it to one of them.",
+        )
+    if class_weight == "none" or codec.problem not in ("binary", "multiclass"):
+        return None
+    counts = np.maximum(np.asarray(codec.class_counts, np.float64), 1.0)
+    weights = codec.num_rows / (len(counts) * counts)
+    chosen: np.ndarray = weights[encoded.astype(np.int64).ravel()].astype(np.float32)
+    return chosen
