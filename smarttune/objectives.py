@@ -53,6 +53,7 @@ DIRECTIONS: dict[str, Direction] = {
     "cosine_similarity": "max",
     "pearson_correlation": "max",
     "concordance_correlation": "max",
+    "crossentropy": "min",
     "binary_crossentropy": "min",
     "categorical_crossentropy": "min",
     "sparse_categorical_crossentropy": "min",
@@ -66,10 +67,15 @@ DIRECTIONS: dict[str, Direction] = {
 
 # The metrics that SmartTune's own models log for each problem.
 PROBLEM_METRICS: dict[str, tuple[str, ...]] = {
-    "binary": ("accuracy", "auc", "pr_auc", "precision", "recall"),
-    "multiclass": ("accuracy",),
-    "multilabel": ("binary_accuracy", "auc"),
-    "regression": ("mean_absolute_error", "root_mean_squared_error", "r2_score"),
+    "binary": ("accuracy", "auc", "pr_auc", "crossentropy"),
+    "multiclass": ("accuracy", "crossentropy"),
+    "multilabel": ("binary_accuracy", "auc", "pr_auc", "crossentropy"),
+    "regression": (
+        "mean_absolute_error",
+        "mean_squared_error",
+        "root_mean_squared_error",
+        "r2_score",
+    ),
 }
 
 

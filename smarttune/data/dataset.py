@@ -43,7 +43,8 @@ class Dataset:
         sampled: Whether only a random part of the source was kept.
         warnings: What the user should know, one sentence each.
         where: The path, or "X" for data in memory.
-        read_options: Keyword arguments with which `read` reads the same table again.
+        read_options: How to read it again: `path`, `target`, and for text tables `delimiter`,
+            `encoding` and `header`, which are keyword arguments of `read`.
         num_without_target: Rows (among those kept) that were dropped for want of a target.
     """
 

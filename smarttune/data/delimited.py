@@ -8,10 +8,10 @@ import re
 import warnings
 from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from smarttune.data.dataset import Progress, RawTable, ReadOptions
-from smarttune.data.dialect import Dialect, sniff
+from smarttune.data.dialect import QUOTED, UNQUOTED, Dialect, sniff
 from smarttune.data.opening import broken_archive, is_compressed, open_binary, undecodable
 from smarttune.data.reservoir import Reservoir, row_limit
 from smarttune.data.tidy import MISSING_WORDS, TARGET_MISSING_WORDS
@@ -69,18 +69,29 @@ def read_delimited(
         raise _ragged(path, dialect, error) from None
     except Warning as error:
         raise _ragged(path, dialect, error) from None
-    frame = table.frame
-    if len(frame) and not table.sampled and bool(frame.iloc[:, -1].isna().any()):
-        _refuse_short_rows(path, dialect)
+    frame = _columns(table, path, dialect)
     written: dict[str, Any] = {
         "delimiter": dialect.delimiter,
         "encoding": dialect.encoding,
         "header": dialect.header,
     }
     num_rows = table.num_rows if table.num_rows >= 0 else len(frame)
-    return RawTable(
-        _unquoted(frame, dialect), num_rows, table.sampled, dialect.warnings, written
-    )
+    return RawTable(_unquoted(frame, dialect), num_rows, table.sampled, dialect.warnings, written)
+
+
+def _columns(table: RawTable, path: Path, dialect: Dialect) -> pd.DataFrame:
+    """Return the parsed columns, once it is sure that no line is shorter or longer."""
+    frame = table.frame
+    gaps = frame.iloc[:, -1].isna()
+    # Short lines are filled up by the parser. Looking for them reads the file once more,
+    # which is spared where it is too large.
+    if not dialect.trailing and not table.sampled and bool(gaps.any()):
+        _refuse_short_rows(path, dialect)
+    if not dialect.trailing:
+        return frame
+    if not bool(gaps.all()):
+        raise _ragged(path, dialect, ValueError("a field follows the last delimiter"))
+    return frame.iloc[:, :-1]
 
 
 def _refuse_warnings() -> None:
@@ -101,7 +112,7 @@ def _arguments(dialect: Dialect, targets: Container[str]) -> dict[str, Any]:
         "header": 0 if dialect.header else None,
         "names": list(dialect.names),
         "index_col": False,
-        "quoting": csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        "quoting": QUOTED if dialect.quoted else UNQUOTED,
         "decimal": dialect.decimal,
         "skipinitialspace": True,
         "keep_default_na": False,
@@ -146,7 +157,7 @@ def _stream(
             if progress is not None:
                 progress(min(1.0, raw.tell() / total))
     text = io.BytesIO(reservoir.rows().to_csv(index=False).encode("utf-8"))
-    again = {**arguments, "sep": ",", "header": 0, "quoting": csv.QUOTE_MINIMAL, "encoding": "utf-8"}
+    again = {**arguments, "sep": ",", "header": 0, "quoting": QUOTED, "encoding": "utf-8"}
     frame = pd.read_csv(text, low_memory=False, skip_blank_lines=False, **again)
     return RawTable(frame, reservoir.num_rows, reservoir.sampled)
 
@@ -174,11 +185,9 @@ def _unquote(cell: object) -> object:
 def _fields(path: Path, dialect: Dialect) -> Iterator[tuple[int, int]]:
     """Yield the line number and the number of fields of every row that is not blank."""
     stream, raw = open_binary(path)
-    style = csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE
-    with raw, stream, io.TextIOWrapper(cast(IO[bytes], stream), dialect.encoding, newline="") as text:
-        reader = csv.reader(
-            text, delimiter=dialect.delimiter, quoting=style, skipinitialspace=True
-        )
+    style = QUOTED if dialect.quoted else UNQUOTED
+    with raw, stream, io.TextIOWrapper(stream, dialect.encoding, newline="") as text:
+        reader = csv.reader(text, delimiter=dialect.delimiter, quoting=style, skipinitialspace=True)
         while True:
             line = reader.line_num + 1
             try:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from smarttune.data.names import clean_names
 from smarttune.data.opening import HEAD_BYTES, head_of, undecodable
@@ -31,6 +32,10 @@ _COMMA_DECIMAL = re.compile(r"[-+]?\d+,\d+\Z")
 _COMMA_NUMBER = re.compile(r"[-+]?\d+(,\d+)?\Z")
 
 Rows = list[list[str]]
+# Parsing with and without quotation marks as such.
+Quoting = Literal[0, 3]
+QUOTED: Quoting = csv.QUOTE_MINIMAL
+UNQUOTED: Quoting = csv.QUOTE_NONE
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Dialect:
         quoted: Whether quotation marks may enclose a field.
         decimal: The decimal mark, "." or ",".
         header: Whether the first line holds the names.
-        names: One unique name per column.
+        names: One unique name per field of a row.
+        trailing: Whether rows end with a delimiter, so that the last field is no column.
         row_bytes: Mean size of a row, bytes.
         warnings: What was changed or guessed, one sentence each.
     """
@@ -54,8 +60,14 @@ class Dialect:
     decimal: str
     header: bool
     names: tuple[str, ...]
+    trailing: bool
     row_bytes: float
     warnings: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self.names[:-1] if self.trailing else self.names
 
 
 def sniff(
@@ -71,6 +83,8 @@ def sniff(
         DataError: If the file is empty, is not text, or holds only a header.
         OptionError: If the encoding does not exist.
     """
+    if delimiter is not None:
+        delimiter = _single(delimiter)
     head = head_of(path)
     encoding = encoding or _encoding_of(head, path)
     text = _decoded(head, encoding, path)
@@ -86,7 +100,8 @@ def sniff(
     quoted = '"' in text and not _quotes_are_text(text, delimiter)
     rows = parse(text, delimiter, quoted=quoted, whole=whole)
     has_header = _has_header(rows) if header is None else header
-    names, warnings = _names(rows, has_header)
+    trailing = _ends_with_delimiter(rows, has_header)
+    names, warnings = _names(rows, has_header, trailing)
     if has_header and len(rows) == 1 and whole:
         raise DataError(
             str(path),
@@ -101,8 +116,22 @@ def sniff(
         decimal=_decimal_of(rows[has_header:], delimiter),
         header=has_header,
         names=tuple(names),
+        trailing=trailing,
         row_bytes=len(text.encode("utf-8", "replace")) / max(1, text.count("\n")),
         warnings=tuple(warnings),
+    )
+
+
+def _single(delimiter: str) -> str:
+    """Return a delimiter given by the user as one character; `tab` and `\\t` are tabs."""
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) == 1 and delimiter not in '"\n\r':
+        return delimiter
+    raise OptionError(
+        "--delimiter",
+        received=f"{delimiter!r} cannot stand between fields",
+        expected="one character such as , ; | or the word tab",
+        mend="Leave it out to have it detected.",
     )
 
 
@@ -113,7 +142,7 @@ def parse(text: str, delimiter: str, *, quoted: bool, whole: bool = True) -> Row
     """
     if not whole and "\n" in text:
         text = text[: text.rindex("\n") + 1]
-    style = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    style = QUOTED if quoted else UNQUOTED
     lines = io.StringIO(text, newline="")
     rows: Rows = []
     reader = csv.reader(lines, delimiter=delimiter, quoting=style, skipinitialspace=True)
@@ -234,8 +263,20 @@ def _has_header(rows: Rows) -> bool:
     return against == 0
 
 
-def _names(rows: Rows, has_header: bool) -> tuple[list[str], list[str]]:
-    """Return one name per column; without a header they are numbered from 1."""
+def _ends_with_delimiter(rows: Rows, has_header: bool) -> bool:
+    """Whether every row has an empty last field that the header does not name."""
+    body = rows[has_header:]
+    if not body or any(len(row) < 2 or row[-1].strip() for row in body):
+        return False
+    if not has_header:
+        return False  # an empty last column without a name is dropped as constant anyway
+    width = len(rows[0])
+    unnamed = not rows[0][-1].strip()
+    return all(len(row) == (width if unnamed else width + 1) for row in body)
+
+
+def _names(rows: Rows, has_header: bool, trailing: bool) -> tuple[list[str], list[str]]:
+    """Return one name per field; without a header they are numbered from 1."""
     width = Counter(len(row) for row in rows[has_header:] or rows).most_common(1)[0][0]
     if not has_header:
         names = [f"column_{i}" for i in range(1, width + 1)]
@@ -244,9 +285,8 @@ def _names(rows: Rows, has_header: bool) -> tuple[list[str], list[str]]:
             f"{names[0]} to {names[-1]}."
         ]
     first: Sequence[str] = rows[0]
-    body = [row for row in rows[1:] if len(row) == len(first) + 1]
-    if rows[1:] and len(body) == len(rows) - 1:
-        # Every row is one field longer: a trailing delimiter, or row names as R writes them.
-        trailing = all(not row[-1].strip() for row in body)
-        first = [*first, "trailing"] if trailing else ["row_name", *first]
+    if trailing:
+        first = [*first[: width - 1], ""]
+    elif rows[1:] and all(len(row) == len(first) + 1 for row in rows[1:]):
+        first = ["row_name", *first]  # row names without a heading, as R writes them
     return clean_names(first)

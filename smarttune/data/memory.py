@@ -25,6 +25,7 @@ def frame_of(source: object, *, where: str = "X") -> tuple[pd.DataFrame, list[st
     """
     import pandas as pd
 
+    names: list[object]
     if isinstance(source, pd.DataFrame):
         frame = source.reset_index(drop=True)
         if isinstance(frame.columns, pd.MultiIndex):
@@ -118,8 +119,10 @@ def _as_array(source: object) -> Any:
 
     try:
         array = np.asarray(source)
-    except ValueError:  # rows of different lengths
-        array = np.asarray(source, dtype=object)
+    except ValueError:  # rows of different lengths; as objects they become a column
+        rows: Any = source
+        array = np.empty(len(rows), dtype=object)
+        array[:] = list(rows)
     return array
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+# ours: names shown in a sentence before it says how many more there are.
+SHOWN_NAMES = 5
 
 
 def clean_names(raw: Iterable[object]) -> tuple[list[str], list[str]]:
@@ -43,3 +46,10 @@ def _free(name: str, taken: set[str], *, start: int) -> str:
         name = f"{stem}_{number}"
         number += 1
     return name
+
+
+def listed(names: Sequence[object]) -> str:
+    """Return names for a sentence: the first few, then how many more there are."""
+    shown = ", ".join(f"`{name}`" for name in names[:SHOWN_NAMES])
+    more = len(names) - SHOWN_NAMES
+    return shown + (f" and {more} more" if more > 0 else "")

@@ -63,9 +63,7 @@ def read_parquet(
         ) from None
 
 
-def _sampled(
-    file: Any, *, max_rows: int | None, seed: int, progress: Progress | None
-) -> RawTable:
+def _sampled(file: Any, *, max_rows: int | None, seed: int, progress: Progress | None) -> RawTable:
     total = max(1, file.metadata.num_rows)
     reservoir = Reservoir(row_limit(file.metadata.num_columns, max_rows), seed=seed)
     for batch in file.iter_batches(batch_size=_BATCH_ROWS):

@@ -54,7 +54,9 @@ def read(
             expected="a positive number of rows",
             mend="Leave it out to keep all rows.",
         )
-    if isinstance(source, tuple) and len(source) == 2 and target is None:
+    if isinstance(source, tuple) and len(source) == 2:
+        if target is not None:
+            raise _two_targets()
         source, target = source
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -70,6 +72,15 @@ def read(
     if progress is not None:
         progress(1.0)
     return dataset
+
+
+def _two_targets() -> DataError:
+    return DataError(
+        "target",
+        received="a pair (X, y) and a target beside it",
+        expected="the target once",
+        mend="Give read((X, y)) or read(X, y).",
+    )
 
 
 def _names_in(target: Any, *, where: str) -> list[str]:
@@ -116,7 +127,7 @@ def _read_file(
         raw.options.update(path=where, target=_one_or_more(found))
         return raw, found
     # A wrong target name is reported before a large file is read.
-    columns = list(sniff(path, **options).names)
+    columns = list(sniff(path, **options).columns)
     found = [resolve_target(n, columns, where=where) for n in names]
     raw = read_delimited(
         path, options, targets=found, max_rows=max_rows, seed=seed, progress=progress

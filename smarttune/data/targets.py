@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from smarttune.data.names import listed
 from smarttune.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# ours: names shown in a message before it says how many more there are.
-_SHOWN_NAMES = 8
 
 
 def resolve_target(wanted: str, names: Sequence[str], *, where: str) -> str:
@@ -37,15 +35,13 @@ def resolve_target(wanted: str, names: Sequence[str], *, where: str) -> str:
         position = 0
     if 1 <= abs(position) <= len(names):
         return names[position - 1 if position > 0 else position]
-    shown = ", ".join(f"`{n}`" for n in names[:_SHOWN_NAMES])
-    more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
     lower = {n.lower(): n for n in names}
     near = lower.get(stripped.lower())
     hint = f" Did you mean `{near}`?" if near else did_you_mean(stripped, names)
     raise DataError(
         where,
         received=f"there is no column `{wanted}`",
-        expected=f"one of the columns {shown}{more}",
+        expected=f"one of the columns {listed(names)}",
         mend=f"Name the column to predict (--target NAME; -1 is the last one).{hint}",
     )
 
@@ -90,7 +86,7 @@ def drop_unlabelled(
     Raises:
         DataError: If every row lacks the target.
     """
-    names = ", ".join(f"`{n}`" for n in target.columns[:_SHOWN_NAMES])
+    names = listed(list(target.columns))
     warnings: list[str] = []
     missing = target.isna().any(axis=1).to_numpy()
     num_missing = int(missing.sum())

@@ -6,6 +6,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smarttune.data.names import listed
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -51,13 +53,15 @@ def tidy_frame(
     warnings: list[str] = []
     dropped: list[str] = []
     for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
-        if getattr(dtype, "kind", "O") in "biu" and not pd.api.types.is_extension_array_dtype(dtype):
+        if getattr(dtype, "kind", "O") in "biu" and not pd.api.types.is_extension_array_dtype(
+            dtype
+        ):
             continue
         if str(dtype) in ("float64", "float32"):
             continue
         try:
             tidy = tidy_column(frame[name], is_target=name in targets)
-        except TypeError:  # cells that cannot be hashed: lists, arrays, records
+        except TypeError:  # lists, arrays, records, complex numbers
             dropped.append(str(name))
             continue
         if tidy.values is not frame[name]:
@@ -66,7 +70,7 @@ def tidy_frame(
             warnings.append(tidy.warning)
     if dropped:
         frame = frame.drop(columns=dropped)
-        warnings.append(f"{_listed(dropped)} hold(s) lists or records and was left out.")
+        warnings.append(f"{listed(dropped)} left out: no numbers, dates or texts.")
     if changed:
         columns = {name: changed.get(str(name), frame[name]) for name in frame.columns}
         frame = pd.DataFrame(columns, copy=False)
@@ -81,7 +85,7 @@ def tidy_column(column: pd.Series, *, is_target: bool = False) -> TidyColumn:
         is_target: Whether "none" and "-" are ordinary words here.
 
     Raises:
-        TypeError: If the cells cannot be hashed.
+        TypeError: If the cells are complex numbers or cannot be hashed.
     """
     import pandas as pd
 
@@ -95,20 +99,37 @@ def tidy_column(column: pd.Series, *, is_target: bool = False) -> TidyColumn:
         return TidyColumn(column.dt.to_timestamp())
     if pd.api.types.is_timedelta64_dtype(dtype):
         return TidyColumn(column.dt.total_seconds())
-    if pd.api.types.is_bool_dtype(dtype) and not column.hasnans:
-        return TidyColumn(column.astype("bool"))
+    if dtype.kind == "c":
+        raise TypeError(dtype)
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype):
         exact = dtype.kind in "iu" and not column.hasnans
         return TidyColumn(column.astype("int64" if exact else "float64"))
-    if dtype == object or pd.api.types.is_bool_dtype(dtype):
-        inferred = pd.api.types.infer_dtype(column, skipna=True)
-        if inferred in ("integer", "floating", "mixed-integer-float", "decimal", "complex"):
-            return TidyColumn(pd.to_numeric(column.astype("float64")))
-        if inferred in ("datetime", "datetime64", "date"):
-            return TidyColumn(pd.to_datetime(column, errors="coerce"))
-        if inferred == "boolean" and not column.hasnans:
-            return TidyColumn(column.astype("bool"))
+    if pd.api.types.is_object_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        plain = _tidy_objects(column)
+        if plain is not None:
+            return TidyColumn(plain)
     return _tidy_text(column, is_target=is_target)
+
+
+def _tidy_objects(column: pd.Series) -> pd.Series | None:
+    """Return Python numbers, dates or truth values in their own type; None for anything else.
+
+    Truth values with gaps stay text ("True", "False"), since bool knows no missing value.
+    """
+    import pandas as pd
+
+    inferred = pd.api.types.infer_dtype(column, skipna=True)
+    if inferred in ("integer", "floating", "mixed-integer-float", "decimal"):
+        whole = inferred == "integer" and not column.hasnans
+        try:
+            return column.astype("int64" if whole else "float64")
+        except OverflowError:  # beyond 64 bits
+            return column.astype("float64")
+    if inferred in ("datetime", "datetime64", "date"):
+        return pd.to_datetime(column, errors="coerce")
+    if inferred == "boolean" and not column.hasnans:
+        return column.astype("bool")
+    return None
 
 
 def _tidy_text(column: pd.Series, *, is_target: bool) -> TidyColumn:
@@ -126,7 +147,7 @@ def _tidy_text(column: pd.Series, *, is_target: bool) -> TidyColumn:
     if not is_target and "+" not in clean:
         missing |= {"-", "--"}
     gone = np.array([text in missing for text in clean], dtype=bool)
-    counts = np.bincount(codes[codes >= 0], minlength=len(clean)) if len(clean) else np.zeros(0)
+    counts = np.bincount(codes[codes >= 0], minlength=len(clean)) if clean else np.zeros(0)
     present = int(counts[~gone].sum())
     texts = pd.Series(clean, dtype=object)
     numbers = pd.to_numeric(texts.where(~gone), errors="coerce").to_numpy(dtype="float64")
@@ -139,7 +160,9 @@ def _tidy_text(column: pd.Series, *, is_target: bool) -> TidyColumn:
                 f"`{column.name}` is numeric but for {num_strays:,} cell(s) such as "
                 f"{clean[int(np.flatnonzero(strays)[0])]!r}: taken as missing."
             )
-        return TidyColumn(_spread(numbers, codes, column, exact=not (gone.any() or num_strays)), warning)
+        return TidyColumn(
+            _spread(numbers, codes, column, exact=not (gone.any() or num_strays)), warning
+        )
     if not gone.any() and clean == [*levels] and column.dtype != object:
         return TidyColumn(column)
     spread = texts.where(~gone, None).to_numpy(dtype=object)
@@ -180,11 +203,6 @@ def _without_infinities(frame: pd.DataFrame, warnings: list[str]) -> pd.DataFram
     total = int(infinite.sum())
     if total:
         names = [str(n) for n in floats.columns[infinite.any(axis=0)]]
-        warnings.append(f"{total:,} infinite cell(s) in {_listed(names)}: taken as missing.")
+        warnings.append(f"{total:,} infinite cell(s) in {listed(names)}: taken as missing.")
         frame = frame.assign(**{n: frame[n].replace([np.inf, -np.inf], np.nan) for n in names})
     return frame
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(f"`{name}`" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -6,6 +6,7 @@ that all three agree on what a cell means.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ FALSE_TEXTS = frozenset({"false", "no", "n", "f", "0", "off"})
 
 # Shape of the timestamps that an exported model reads; ISO 8601 without a zone.
 ISO_LENGTH = len("2024-05-06T07:08:09")
+
+# Day or month, separator, month or day, year.
+_THREE_NUMBERS = r"^\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{2,4}"
 
 
 def text_of(value: Any) -> str:
@@ -33,7 +37,7 @@ def texts(column: pd.Series[Any]) -> np.ndarray:
     """A column as text, shape (rows,), dtype object; missing cells are ""."""
     codes, levels = column.factorize()
     names = np.array([text_of(level) for level in levels] + [""], dtype=object)
-    return names[codes]
+    return np.asarray(names[codes])
 
 
 def numbers(column: pd.Series[Any]) -> np.ndarray:
@@ -47,33 +51,55 @@ def numbers(column: pd.Series[Any]) -> np.ndarray:
     return values
 
 
-def dates(column: pd.Series[Any]) -> pd.Series[Any]:
-    """A column as naive timestamps; zones are dropped after conversion to UTC."""
+def dates(column: pd.Series[Any], *, day_first: bool = False) -> pd.Series[Any]:
+    """A column as naive timestamps; zones are dropped after conversion to UTC.
+
+    Args:
+        column: Cells; what is no date becomes missing.
+        day_first: Whether 05/06/2024 is the fifth of June. ISO 8601 is not touched by it.
+    """
     import pandas as pd
 
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        column = _parse_dates(column)
+        column = _parse_dates(column, day_first=day_first)
     if getattr(column.dtype, "tz", None) is not None:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     return column
 
 
-def _parse_dates(column: pd.Series[Any]) -> pd.Series[Any]:
-    """ISO 8601 where that reads every cell, else cell by cell in whatever format fits."""
+def _parse_dates(column: pd.Series[Any], *, day_first: bool) -> pd.Series[Any]:
+    """ISO 8601 where that reads a cell, else cell by cell in whatever format fits."""
     import pandas as pd
 
     raw = column.astype("str").where(column.notna())
     parsed = pd.to_datetime(raw, format="ISO8601", errors="coerce", utc=True)
-    left = parsed.isna() & raw.notna()
-    if left.any():
-        parsed = parsed.where(
-            ~left, pd.to_datetime(raw, format="mixed", errors="coerce", utc=True)
-        )
+    left = raw[parsed.isna() & raw.notna()]
+    if len(left):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas remarks on single cells; we settled the order
+            other = pd.to_datetime(
+                left, format="mixed", errors="coerce", utc=True, dayfirst=day_first
+            )
+        parsed = parsed.astype("datetime64[ns, UTC]")
+        parsed.loc[left.index] = other
     return parsed
 
 
-def iso_texts(column: pd.Series[Any]) -> np.ndarray:
+def writes_day_first(column: pd.Series[Any]) -> bool:
+    """Whether a column writes dates as day, month, year: some "month" is above 12, or dots."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return False
+    found = column.dropna().astype("str").str.extract(_THREE_NUMBERS).dropna()
+    if not len(found):
+        return False
+    first, second = found[0].astype(int), found[2].astype(int)
+    return bool((first > 12).any() or ((found[1] == ".").all() and not (second > 12).any()))
+
+
+def iso_texts(column: pd.Series[Any], *, day_first: bool = False) -> np.ndarray:
     """A column of dates as ISO 8601 text to the second, shape (rows,); missing is ""."""
-    parsed = dates(column)
+    parsed = dates(column, day_first=day_first)
     text = parsed.dt.strftime("%Y-%m-%dT%H:%M:%S")
     return np.asarray(text.where(parsed.notna(), "").to_numpy(dtype=object))

@@ -82,8 +82,10 @@ class TargetCodec(BaseModel):
             DataError: If the problem is not one of tables, or the classes do not fit it.
             SettingError: If the target transform is unknown.
         """
-        names = tuple(str(c) for c in target.columns) if target.ndim == 2 else (
-            str(target.name) if target.name is not None else "target",
+        names = (
+            tuple(str(c) for c in target.columns)
+            if target.ndim == 2
+            else (str(target.name) if target.name is not None else "target",)
         )
         if problem in ("binary", "multiclass"):
             draft = cls(problem=problem, names=names, classes=_labels(problem, classes))  # type: ignore[arg-type]
@@ -126,11 +128,10 @@ class TargetCodec(BaseModel):
             DataError: If a cell is no known label or no number.
         """
         if self.problem in ("binary", "multiclass"):
-            column = target.iloc[:, 0] if target.ndim == 2 else target
-            indices = self._class_indices(column)
+            indices = self._class_indices(_columns(target)[0])
             if self.problem == "multiclass":
                 return indices
-            return indices.astype(np.float32)[:, None]
+            return np.asarray(indices.astype(np.float32)[:, None])
         raw = self._raw(target)
         if self.problem == "multilabel":
             if not np.isin(raw, (0.0, 1.0)).all():
@@ -150,7 +151,7 @@ class TargetCodec(BaseModel):
         raw = np.asarray(encoded, np.float64) * np.asarray(self.scale) + np.asarray(self.center)
         if self.transform == "log1p_standardize":
             raw = np.expm1(np.minimum(raw, _MAX_EXPONENT)) + np.asarray(self.shift)
-        return raw if self.bounds is None else np.clip(raw, *self.bounds)
+        return np.asarray(raw if self.bounds is None else np.clip(raw, *self.bounds))
 
     def probabilities(self, output: np.ndarray) -> np.ndarray:
         """Logits to probabilities.
@@ -215,17 +216,23 @@ class TargetCodec(BaseModel):
                 f"target `{self.names[0]}`",
                 received=f"it holds {strangers[0]!r}, which is no known class",
                 expected="only the classes " + ", ".join(list(places)[:10]),
-                mend="Remove those rows or correct the cells."
-                + did_you_mean(strangers[0], places),
+                mend="Remove those rows or correct the cells." + did_you_mean(strangers[0], places),
             )
         return np.array([places[c] for c in cells], dtype=np.int32)
 
     def _raw(self, target: pd.Series[Any] | pd.DataFrame) -> np.ndarray:
-        columns = [target.iloc[:, i] for i in range(target.shape[1])] if target.ndim == 2 else [target]
-        raw = np.stack([numbers(c) for c in columns], axis=1)
+        raw = np.stack([numbers(c) for c in _columns(target)], axis=1)
         if np.isnan(raw).any():
             raise _bad_cells("some targets are missing, infinite or no numbers", self.names)
         return raw
+
+
+def _columns(target: pd.Series[Any] | pd.DataFrame) -> list[pd.Series[Any]]:
+    import pandas as pd
+
+    if isinstance(target, pd.DataFrame):
+        return [target.iloc[:, i] for i in range(target.shape[1])]
+    return [target]
 
 
 def _bad_cells(received: str, names: Sequence[str]) -> DataError:
@@ -244,7 +251,9 @@ def _labels(problem: str, classes: Sequence[Value]) -> tuple[Value, ...]:
         raise DataError(
             "classes",
             received=f"{len(labels)} classes ({', '.join(map(str, labels[:10]))}) for `{problem}`",
-            expected="two different classes" if problem == "binary" else "at least two different classes",
+            expected="two different classes"
+            if problem == "binary"
+            else "at least two different classes",
             mend="Give the matching problem with --problem, or check the target column.",
         )
     return labels

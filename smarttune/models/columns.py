@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from smarttune.models.cells import FALSE_TEXTS, TRUE_TEXTS, dates, numbers, text_of, texts
+from smarttune.models.cells import (
+    FALSE_TEXTS,
+    TRUE_TEXTS,
+    dates,
+    numbers,
+    text_of,
+    texts,
+    writes_day_first,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +35,7 @@ ROWS_PER_KNOT = 30
 MIN_KNOTS, MAX_KNOTS = 10, 256
 
 DatePart = Literal["year", "month", "day", "weekday", "hour"]
+_PARTS: tuple[DatePart, ...] = ("year", "month", "day", "weekday", "hour")
 # First value and number of values of each cyclic part of a date.
 CYCLES: dict[str, tuple[int, int]] = {
     "month": (1, 12),
@@ -65,7 +74,9 @@ class NumericColumn(_Frozen):
     indicator: bool = False
 
     @classmethod
-    def fit(cls, name: str, column: pd.Series[Any], *, scaling: Scaling, indicate: bool) -> NumericColumn:
+    def fit(
+        cls, name: str, column: pd.Series[Any], *, scaling: Scaling, indicate: bool
+    ) -> NumericColumn:
         """Learn fill, center and scale from the training rows."""
         values = numbers(column)
         seen = values[~np.isnan(values)]
@@ -166,7 +177,7 @@ class BooleanColumn(_Frozen):
         meaning = dict.fromkeys(self.no, 0.0) | dict.fromkeys(self.yes, 1.0)
         codes, levels = column.factorize()
         table = [meaning.get(text_of(level), np.nan) for level in levels]
-        return np.array([*table, np.nan])[codes]
+        return np.asarray(np.array([*table, np.nan])[codes])
 
     def encode(self, column: pd.Series[Any]) -> np.ndarray:
         """Cells as inputs, float32, shape (rows, len(inputs))."""
@@ -181,12 +192,20 @@ def _spellings(words: frozenset[str]) -> tuple[str, ...]:
     return tuple(sorted({s for w in words for s in (w, w.upper(), w.capitalize())}))
 
 
+def _part(parsed: pd.Series[Any], part: DatePart) -> np.ndarray:
+    """One part of each date as float64, NaN where the date is missing."""
+    attribute = "day_of_week" if part == "weekday" else part
+    values: np.ndarray = getattr(parsed.dt, attribute).to_numpy(dtype=np.float64, na_value=np.nan)
+    return values
+
+
 class DatetimeColumn(_Frozen):
     """A column of dates, which become a scaled year and the sine and cosine of cyclic parts.
 
     Args:
         name: Column name.
         parts: The parts that vary among the training rows.
+        day_first: Whether 05/06/2024 is the fifth of June.
         center: Mean year.
         scale: Standard deviation of the year, never 0.
         indicator: Whether a 0/1 input says that the cell was missing.
@@ -195,6 +214,7 @@ class DatetimeColumn(_Frozen):
     kind: Literal["datetime"] = "datetime"
     name: str
     parts: tuple[DatePart, ...]
+    day_first: bool = False
     center: float = 0.0
     scale: float = 1.0
     indicator: bool = False
@@ -202,14 +222,15 @@ class DatetimeColumn(_Frozen):
     @classmethod
     def fit(cls, name: str, column: pd.Series[Any], *, indicate: bool) -> DatetimeColumn:
         """Learn which parts vary, and the scale of the years."""
-        parsed = dates(column)
+        day_first = writes_day_first(column)
+        parsed = dates(column, day_first=day_first)
         seen = parsed[parsed.notna()]
-        order: tuple[DatePart, ...] = ("year", "month", "day", "weekday", "hour")
-        varying = tuple(part for part in order if getattr(seen.dt, part).nunique() > 1)
+        varying = tuple(p for p in _PARTS if np.unique(_part(seen, p)).size > 1)
         years = seen.dt.year.to_numpy(dtype=np.float64)
         return cls(
             name=name,
             parts=varying,
+            day_first=day_first,
             center=float(years.mean()) if years.size else 0.0,
             scale=(float(years.std()) if years.size else 0.0) or 1.0,
             indicator=bool(indicate and parsed.isna().any()),
@@ -226,11 +247,11 @@ class DatetimeColumn(_Frozen):
 
     def encode(self, column: pd.Series[Any]) -> np.ndarray:
         """Cells as inputs, float32, shape (rows, len(inputs)); a missing date is all zeros."""
-        parsed = dates(column)
+        parsed = dates(column, day_first=self.day_first)
         missing = parsed.isna().to_numpy()
         parts: list[np.ndarray] = []
         for part in self.parts:
-            value = getattr(parsed.dt, part).to_numpy(dtype=np.float64, na_value=np.nan)
+            value = _part(parsed, part)
             if part == "year":
                 parts.append((value - self.center) / self.scale)
             else:
@@ -272,4 +293,4 @@ class CategoricalColumn(_Frozen):
         places = {level: i + 1 for i, level in enumerate(self.levels)}
         codes, found = column.factorize()
         table = np.array([places.get(text_of(v), 0) for v in found] + [0], dtype=np.int32)
-        return table[codes]
+        return np.asarray(table[codes])

@@ -14,10 +14,11 @@ from typing import Any
 from smarttune.errors import RangeError
 from smarttune.space import Choice, Dimension, Fixed, FloatRange, SearchSpace, Value, simplest
 
+# Relative; a float carries 16 digits and one power and one product may cost the last two.
+_ROUNDING = 1e-12
 
-def declare(
-    hp: Any, space: SearchSpace, names: Iterable[str] | None = None
-) -> dict[str, Value]:
+
+def declare(hp: Any, space: SearchSpace, names: Iterable[str] | None = None) -> dict[str, Value]:
     """Declare the dimensions of `space` on `hp` and return the active values.
 
     The recommended value of each dimension is its default, so that KerasTuner's
@@ -76,10 +77,10 @@ def _conditions(
 
 def _within(dimension: Dimension, value: Value) -> Value:
     """Undo the last-digit rounding with which KerasTuner may step over a float's edge."""
-    clamped = dimension.range.clamp(value)
-    if isinstance(dimension.range, FloatRange) and math.isclose(clamped, value, rel_tol=1e-9):
-        return clamped
-    return value
+    if not isinstance(dimension.range, FloatRange) or isinstance(value, str):
+        return value
+    clamped = float(dimension.range.clamp(value))
+    return clamped if math.isclose(clamped, value, rel_tol=_ROUNDING) else value
 
 
 def _declare_one(hp: Any, dimension: Dimension) -> Value | None:

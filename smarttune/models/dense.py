@@ -246,7 +246,9 @@ class _Network:
         try:
             return layers.Activation(kind, name=f"activation_{name}")(x)
         except ValueError as error:
-            raise _bad("model.activation", kind, ("an activation of Keras, such as relu",)) from error
+            raise _bad(
+                "model.activation", kind, ("an activation of Keras, such as relu",)
+            ) from error
 
     def _drop(self, x: Any, name: str) -> Any:
         rate = float(self.values.get("model.dropout", 0.0))
@@ -263,7 +265,9 @@ class _Network:
         x = layers.Dense(
             self.codec.num_outputs,
             kernel_initializer=keras.initializers.GlorotUniform(seed=self._seed("output")),
-            bias_initializer=keras.initializers.Constant(output_bias(self.codec, self.values, bounds)),
+            bias_initializer=keras.initializers.Constant(
+                output_bias(self.codec, self.values, bounds)
+            ),
             kernel_regularizer=kernel_regularizer(self.values),
             dtype="float32",
             name="output",
@@ -314,16 +318,16 @@ def output_bias(
     if codec.problem == "regression":
         means = np.asarray(codec.means)
         if bounds is None:
-            return means.astype(np.float32)
+            return np.asarray(means, np.float32)
         share = np.clip((means - bounds[0]) / (bounds[1] - bounds[0]), 1e-3, 1.0 - 1e-3)
-        return np.log(share / (1.0 - share)).astype(np.float32)
+        return np.asarray(np.log(share / (1.0 - share)), np.float32)
     priors = codec.priors()
     if codec.problem == "multilabel":
-        return np.log(priors / (1.0 - priors)).astype(np.float32)
+        return np.asarray(np.log(priors / (1.0 - priors)), np.float32)
     if balanced:
         return zeros
     logs = np.log(priors)
-    return (logs[1:] - logs[:1] if codec.problem == "binary" else logs).astype(np.float32)
+    return np.asarray(logs[1:] - logs[:1] if codec.problem == "binary" else logs, np.float32)
 
 
 def _bad(name: str, value: object, allowed: tuple[str, ...]) -> SettingError:

@@ -27,9 +27,7 @@ class _Narrower:
     def stand_in(self, hp: Any) -> Any:
         if self.known.space is None or isinstance(hp, NarrowingHyperParameters):
             return hp
-        return NarrowingHyperParameters(
-            hp, space=self.known.space, names=self.names, log=self.log
-        )
+        return NarrowingHyperParameters(hp, space=self.known.space, names=self.names, log=self.log)
 
     def batch_size(self, hp: Any) -> int | None:
         """The declared batch size, whatever the user calls it."""
@@ -39,7 +37,9 @@ class _Narrower:
         return None
 
 
-def _with_stand_in(method: Callable[..., Any], narrower: _Narrower, hp: Any, *args: Any, **kwargs: Any) -> Any:
+def _with_stand_in(
+    method: Callable[..., Any], narrower: _Narrower, hp: Any, *args: Any, **kwargs: Any
+) -> Any:
     return method(narrower.stand_in(hp), *args, **kwargs)
 
 

@@ -50,7 +50,13 @@ class Declaration:
             return [o["value"]]
         if o.get("step") is None:
             return None
-        return grid(o["min_value"], o["max_value"], step=o["step"], sampling=_sampling(o), whole=self.method == "Int")
+        return grid(
+            o["min_value"],
+            o["max_value"],
+            step=o["step"],
+            sampling=_sampling(o),
+            whole=self.method == "Int",
+        )
 
     def allows(self, value: Value) -> bool:
         """Whether `value` lies in the declared range, up to the last digits of a float."""
@@ -172,7 +178,9 @@ def _of_values(
 
 
 def _same_values(a: list[Value] | None, b: list[Value]) -> bool:
-    return a is not None and len(a) == len(b) and all(_near(x, y) for x, y in zip(a, b, strict=True))
+    return (
+        a is not None and len(a) == len(b) and all(_near(x, y) for x, y in zip(a, b, strict=True))
+    )
 
 
 def _default(declared: Declaration, kept: Sequence[Value], value: Value) -> Value:

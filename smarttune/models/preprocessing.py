@@ -97,7 +97,7 @@ class TablePreprocessor(BaseModel):
                 expected="at least one numeric, categorical, boolean or date column",
                 mend="Check the columns' kinds in the fingerprint, or give other columns.",
             )
-        _check_present(frame, [c.name for c in used])
+        require_columns(frame, [c.name for c in used])
         fitted = [_FITTERS[c.kind](c.name, frame[c.name], settings) for c in used]
         return cls(columns=tuple(fitted))
 
@@ -130,7 +130,7 @@ class TablePreprocessor(BaseModel):
         Raises:
             DataError: If used columns are absent.
         """
-        _check_present(frame, [c.name for c in self.columns])
+        require_columns(frame, [c.name for c in self.columns])
         arrays: dict[str, np.ndarray] = {}
         if self.numeric_inputs:
             parts = [c.encode(frame[c.name]) for c in self.numeric]
@@ -141,7 +141,12 @@ class TablePreprocessor(BaseModel):
         return arrays
 
 
-def _check_present(frame: pd.DataFrame, needed: Iterable[str]) -> None:
+def require_columns(frame: pd.DataFrame, needed: Iterable[str]) -> None:
+    """Check that a table has the columns that are needed.
+
+    Raises:
+        DataError: If some are absent; it names the first ones.
+    """
     absent = [name for name in needed if name not in frame.columns]
     if not absent:
         return

@@ -145,7 +145,11 @@ class NarrowingHyperParameters:
         values that were narrowed away must not reach it.
         """
         allowed = self._allowed.get(self._hp._get_name(parent_name))
-        values = list(parent_values) if isinstance(parent_values, (list, tuple, set)) else [parent_values]
+        values = (
+            list(parent_values)
+            if isinstance(parent_values, (list, tuple, set))
+            else [parent_values]
+        )
         possible = values if allowed is None else [v for v in values if allowed.allows(v)]
         closes = not possible
         untried = len(self._hp.inactive_scopes)

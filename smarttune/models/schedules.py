@@ -73,9 +73,7 @@ class HorizonSchedule(keras.optimizers.schedules.LearningRateSchedule):  # type:
         if self.kind == "one_cycle":
             rise = ONE_CYCLE_START + (1.0 - ONE_CYCLE_START) * share / ONE_CYCLE_RISE
             fall = (share - ONE_CYCLE_RISE) / (1.0 - ONE_CYCLE_RISE)
-            return ops.where(
-                share < ONE_CYCLE_RISE, rise, 0.5 * (1.0 + ops.cos(math.pi * fall))
-            )
+            return ops.where(share < ONE_CYCLE_RISE, rise, 0.5 * (1.0 + ops.cos(math.pi * fall)))
         if self.kind == "cyclical":
             place = ops.mod(after / self.half_cycle, 2.0)
             return CYCLE_FLOOR + (1.0 - CYCLE_FLOOR) * (1.0 - ops.abs(1.0 - place))

@@ -10,13 +10,15 @@ sister scope; both are mended here.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from keras_tuner.engine import hyperparameters as kt
 
-from smarttune.errors import OptionError, SettingError
+from smarttune.errors import OptionError, SettingError, did_you_mean
 from smarttune.space import Prior, Value, WeightsPrior, canonical_order
 
 Values = dict[str, Value]
@@ -26,6 +28,10 @@ CONTROL = "tuner/"
 
 # ours: relative slack for the rounding of bounds and steps, far above one float64 ulp.
 _SLACK = 1e-9
+
+# ours: up to so many configurations a space is listed to find those not tried yet; listing
+# them takes about 0.1 s.
+LISTABLE = 5000
 
 
 def is_active(hp: Any, values: Mapping[str, Value]) -> bool:
@@ -56,7 +62,8 @@ def num_values(hp: Any) -> float:
     if hp.min_value == hp.max_value:
         return 1
     if hp.step is None:
-        return math.inf if isinstance(hp, kt.Float) else hp.max_value - hp.min_value + 1
+        return int(hp.max_value - hp.min_value) + 1 if isinstance(hp, kt.Int) else math.inf
+    steps: float
     if hp.sampling == "linear":
         steps = (hp.max_value - hp.min_value) / hp.step
     else:
@@ -86,6 +93,7 @@ def index_of(hp: Any, value: Value) -> int:
     """Return the number of the value nearest to `value`; the inverse of `value_at`."""
     if is_discrete(hp):
         return _find(canonical_order(hp.values), value)
+    index: float
     if hp.step is None or hp.min_value == hp.max_value:
         index = float(value) - hp.min_value
     elif hp.sampling == "linear":
@@ -188,6 +196,49 @@ def configurations(
             yield from walk(position + 1, {**values, hp.name: value})
 
     return walk(0, {})
+
+
+def untried(space: Sequence[Any], is_tried: Callable[[Values], bool]) -> list[Values]:
+    """Return all configurations not tried yet; none if the space is too large to list."""
+    lists = {id(hp): all_values(hp, LISTABLE) for hp in space}
+    if any(values is None for values in lists.values()):
+        return []
+    every = configurations(space, lambda hp: lists[id(hp)] or [])
+    found = list(itertools.islice(every, LISTABLE + 1))
+    return [v for v in found if not is_tried(v)] if len(found) <= LISTABLE else []
+
+
+def complete(space: Sequence[Any], wanted: Mapping[str, Value], *, allow_unknown: bool) -> Values:
+    """Return the active values of a configuration that may name only some of them.
+
+    Args:
+        space: Hyperparameters, parents before those that depend on them.
+        wanted: Values by name; what they leave out gets its default.
+        allow_unknown: Whether names outside the space are kept, for a model that may yet
+            declare them.
+
+    Raises:
+        SettingError: If a value is not allowed, or a name is unknown and may not be.
+    """
+    values: Values = {}
+    for hp in space:
+        if hp.name not in values and is_active(hp, values):
+            values[hp.name] = fit(hp, wanted[hp.name]) if hp.name in wanted else hp.default
+    known = [hp.name for hp in space]
+    for name in [n for n in wanted if n not in known]:
+        received = f"`{name}` is not a hyperparameter of the space"
+        if not allow_unknown:
+            raise SettingError(
+                "initial_trials",
+                received=received,
+                expected="names of declared hyperparameters",
+                mend=f"Correct the name or leave it out.{did_you_mean(name, known)}",
+            )
+        if known:
+            kept = "it holds if the model declares it later."
+            warnings.warn(f"initial_trials: {received}; {kept}", stacklevel=2)
+        values[name] = wanted[name]
+    return values
 
 
 def settle(hyperparameters: Any) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from keras_tuner.engine.metrics_tracking import infer_metric_direction
 from keras_tuner.engine.trial import TrialStatus
 
 from smarttune.errors import RunError
@@ -24,7 +25,7 @@ Proposal = dict[str, Any]
 DIVERGED = "diverged:"
 
 
-class TooManyFailures(RunError, RuntimeError):  # noqa: N818 - named for what happened
+class ConsecutiveFailuresError(RunError, RuntimeError):
     """Trials crash one after the other.
 
     A `RuntimeError` as well, which is what KerasTuner raises here.
@@ -55,6 +56,11 @@ def stopped() -> Proposal:
     return {"status": TrialStatus.STOPPED, "values": None}
 
 
+def idle_or_stopped(waiting: bool) -> Proposal:
+    """Return `idle()` while something is awaited, else `stopped()`."""
+    return idle() if waiting else stopped()
+
+
 def is_completed(trial: Any) -> bool:
     """Whether the trial has a score."""
     return bool(trial.status == TrialStatus.COMPLETED and trial.score is not None)
@@ -78,6 +84,19 @@ def has_diverged(trial: Any) -> bool:
 def has_crashed(trial: Any) -> bool:
     """Whether the trial failed for another reason."""
     return has_failed(trial) and not has_diverged(trial)
+
+
+def direction(metric: str, objective: Any) -> str:
+    """Return "min" or "max" for a metric; for one that is no objective, as far as known."""
+    if metric == objective.name:
+        return str(objective.direction)
+    parts = getattr(objective, "name_to_direction", {})
+    if metric in parts:
+        return str(parts[metric])
+    try:
+        return infer_metric_direction(metric) or "min"
+    except TypeError:  # KerasTuner builds the metric to see, and some need arguments
+        return "min"
 
 
 def best_score(metrics: Any, objective: Any) -> tuple[float, int] | None:

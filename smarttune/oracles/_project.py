@@ -1,34 +1,26 @@
 """Files of an oracle: JSON that is complete on disk or absent.
 
 KerasTuner rewrites `oracle.json` and `trial.json` in place; a kill in that
-moment loses the project. Here each file is written beside its name, forced to
-the disk and renamed.
+moment loses the project. Here a file is replaced as a whole.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from smarttune.errors import OptionError, RunError
+from smarttune.files import write_text
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write `data` to `path`, whole or not at all; folders are made as needed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file, default=_as_python)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write `data` to `path`, whole or not at all; folders are made as needed.
+
+    Raises:
+        RunError: If the folder cannot be written or the disk is full.
+    """
+    write_text(path, json.dumps(data, default=_as_python))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -16,25 +16,23 @@ from __future__ import annotations
 
 import abc
 import copy
-import functools
 import hashlib
 import itertools
 import math
 import random
 import secrets
 import threading
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, Unpack
+from typing import Any, Unpack
 
 import keras_tuner
-from keras_tuner.engine.metrics_tracking import MetricsTracker, infer_metric_direction
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from smarttune.errors import RunError, SettingError, did_you_mean
+from smarttune.errors import RunError
 from smarttune.oracles import _domain, _outcomes, _project
 from smarttune.oracles._domain import Values
+from smarttune.oracles._options import OracleOptions, locked
 from smarttune.oracles._outcomes import Proposal
 from smarttune.space import Prior, Value
 
@@ -42,56 +40,6 @@ from smarttune.space import Prior, Value
 # costs at most a factor of two. PriorBand's share on its lowest rung is the same (Mallik et
 # al. 2023, p_U = 1 / (1 + eta^0)).
 PRIOR_SHARE = 0.5
-
-# ours: up to so many configurations a space is listed when draws keep repeating themselves;
-# listing them takes about 0.1 s.
-LISTABLE = 5000
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def locked(method: Callable[Concatenate[Any, _P], _R]) -> Callable[Concatenate[Any, _P], _R]:
-    """Let one thread at a time into the decorated methods of an oracle.
-
-    Unlike `keras_tuner.synchronized` it lets go when the method raises, and it
-    goes by thread, not by the thread's name.
-    """
-
-    @functools.wraps(method)
-    def wrapper(self: Any, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with self._lock:
-            return method(self, *args, **kwargs)
-
-    return wrapper
-
-
-class OracleOptions(TypedDict, total=False):
-    """Arguments that every oracle takes by keyword.
-
-    Args:
-        hyperparameters: `keras_tuner.HyperParameters` known in advance.
-        allow_new_entries: Whether the model may declare others.
-        tune_new_entries: Whether those are tuned or keep their defaults.
-        seed: Any integer, 0 included; None draws one.
-        max_retries_per_trial: How often a trial that crashed or diverged is run again.
-        max_consecutive_failed_trials: So many crashes in a row end the search; trials that
-            diverged do not count. 0 or None means never.
-        initial_trials: Configurations to try first, in this order; what one of them leaves
-            out gets its default.
-        priors: Where good values of a hyperparameter are expected, under its name.
-        persist: Whether to keep KerasTuner's JSON files in the project's folder.
-    """
-
-    hyperparameters: Any
-    allow_new_entries: bool
-    tune_new_entries: bool
-    seed: int | None
-    max_retries_per_trial: int
-    max_consecutive_failed_trials: int | None
-    initial_trials: Sequence[Mapping[str, Value]]
-    priors: Mapping[str, Prior] | None
-    persist: bool
 
 
 class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
@@ -152,7 +100,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
             values = self.draw(rng, use_priors=rng.random() < PRIOR_SHARE)
             if not self._duplicate(values):
                 return values
-        untried = self._untried()
+        untried = _domain.untried(self.hyperparameters.space, self._duplicate)
         return self.rng(trial_id, self._max_collisions).choice(untried) if untried else None
 
     def draw(self, rng: random.Random, *, use_priors: bool) -> Values:
@@ -167,7 +115,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def exhausted(self) -> Proposal:
         """Answer when no configuration is left; running trials may still find some."""
-        return idle_or_stopped(bool(self.ongoing_trials) and not self.hyperparameters.space)
+        return _outcomes.idle_or_stopped(bool(self.ongoing_trials) and not self.hyperparameters.space)
 
     # KerasTuner's contract.
 
@@ -205,7 +153,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         self._check_objective_found(metrics)
         for name, value in metrics.items():
             if not trial.metrics.exists(name):
-                trial.metrics.register(name, direction=self._direction(name))
+                trial.metrics.register(name, direction=_outcomes.direction(name, self.objective))
             trial.metrics.metrics[name].update(float(value), step=step)
         self._save_trial(trial)
         return trial
@@ -231,7 +179,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
             status: The status, where only an id is given.
 
         Raises:
-            TooManyFailures: If trials keep crashing.
+            ConsecutiveFailuresError: If trials keep crashing.
         """
         known = self.trials[trial if isinstance(trial, str) else trial.trial_id]
         if isinstance(trial, str):
@@ -285,7 +233,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
             for trial_id in state.get("start_order", [])
         }
         self.set_state(state)
-        self.ongoing_trials = {}
+        self.ongoing_trials.clear()
         for trial in self._in_start_order():
             if trial.trial_id in self.end_order or trial.trial_id in self._retry_queue:
                 continue
@@ -354,7 +302,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
     def _restarted(self) -> Any:
         trial = self.trials[self._retry_queue.pop(0)]
         trial.status, trial.message = TrialStatus.RUNNING, None
-        trial.metrics = MetricsTracker()  # what the earlier run reported is not this one's
+        trial.metrics = type(trial.metrics)()  # what the earlier run reported is not this one's
         return trial
 
     def _judge(self, trial: Any) -> None:
@@ -385,7 +333,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         ended = [self.trials[trial_id] for trial_id in self.end_order]
         streak = list(itertools.takewhile(_outcomes.has_crashed, reversed(ended)))
         if limit and len(streak) >= limit:
-            raise _outcomes.TooManyFailures(limit, streak[0].message)
+            raise _outcomes.ConsecutiveFailuresError(limit, streak[0].message)
 
     def _in_start_order(self) -> list[Any]:
         return [self.trials[trial_id] for trial_id in self.start_order]
@@ -394,43 +342,15 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def _next_initial(self) -> Values | None:
         while self._num_initial_taken < len(self.initial_trials):
-            values = self._complete(self.initial_trials[self._num_initial_taken])
+            values = _domain.complete(
+                self.hyperparameters.space,
+                self.initial_trials[self._num_initial_taken],
+                allow_unknown=self.allow_new_entries,
+            )
             self._num_initial_taken += 1
             if not self._duplicate(values):
                 return values
         return None
-
-    def _complete(self, wanted: Mapping[str, Value]) -> Values:
-        values: Values = {}
-        for hp in self.hyperparameters.space:
-            if hp.name not in values and _domain.is_active(hp, values):
-                given = hp.name in wanted
-                values[hp.name] = _domain.fit(hp, wanted[hp.name]) if given else hp.default
-        known = [hp.name for hp in self.hyperparameters.space]
-        for name in wanted.keys() - set(known):
-            message = f"`{name}` is not a hyperparameter of the space{did_you_mean(name, known)}"
-            if not self.allow_new_entries:
-                raise SettingError(
-                    "initial_trials",
-                    received=message,
-                    expected="names of declared hyperparameters",
-                    mend="Correct the name or leave it out.",
-                )
-            # The model may declare it later, while it trains; then this value holds.
-            if known:
-                warnings.warn(f"initial_trials: {message}; kept in case it appears", stacklevel=2)
-            values[name] = wanted[name]
-        return values
-
-    def _untried(self) -> list[Values]:
-        """Return all configurations not tried yet; none if the space is too large to list."""
-        space = self.hyperparameters.space
-        lists = {id(hp): _domain.all_values(hp, LISTABLE) for hp in space}
-        if any(found is None for found in lists.values()):
-            return []
-        every = _domain.configurations(space, lambda hp: lists[id(hp)] or [])
-        found = list(itertools.islice(every, LISTABLE + 1))
-        return [v for v in found if not self._duplicate(v)] if len(found) <= LISTABLE else []
 
     def _compute_values_hash(self, values: Mapping[str, Value]) -> str:
         return _domain.fingerprint(values)
@@ -439,20 +359,3 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         _domain.settle(trial.hyperparameters)
         self._id_to_hash[trial.trial_id] = self._compute_values_hash(trial.hyperparameters.values)
         self._tried_so_far = set(self._id_to_hash.values())
-
-    def _direction(self, metric: str) -> str:
-        """Return the direction of a metric; of those that are no objective, as well as known."""
-        named = getattr(self.objective, "name_to_direction", {})
-        if metric == self.objective.name:
-            return str(self.objective.direction)
-        if metric in named:
-            return str(named[metric])
-        try:
-            return infer_metric_direction(metric) or "min"
-        except TypeError:  # KerasTuner builds the metric, and some need arguments
-            return "min"
-
-
-def idle_or_stopped(waiting: bool) -> Proposal:
-    """Return `idle()` while something is awaited, else `stopped()`."""
-    return _outcomes.idle() if waiting else _outcomes.stopped()

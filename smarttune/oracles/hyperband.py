@@ -10,8 +10,9 @@ from smarttune.fidelity import Bracket, Cost, cost, hyperband_brackets
 from smarttune.oracles import _domain, _outcomes
 from smarttune.oracles._domain import Values
 from smarttune.oracles._ladder import Entry, Ladder, State, ladder_from_state
-from smarttune.oracles._outcomes import Proposal, running
-from smarttune.oracles._repaired import OracleOptions, RepairedOracle, idle_or_stopped
+from smarttune.oracles._options import OracleOptions
+from smarttune.oracles._outcomes import Proposal, idle_or_stopped, running
+from smarttune.oracles._repaired import RepairedOracle
 
 # `tuner/bracket` of a trial that belongs to none: an initial one, trained in full at once.
 NO_BRACKET = -1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from smarttune.oracles._options import OracleOptions
 from smarttune.oracles._outcomes import Proposal, running
-from smarttune.oracles._repaired import OracleOptions, RepairedOracle
+from smarttune.oracles._repaired import RepairedOracle
 
 
 class RandomOracle(RepairedOracle):

@@ -1,0 +1,28 @@
+"""The search loop: `SmartTuner`, the run directory, budgets and the record of trials."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smarttune.search.budget import Budget, parse_duration
+    from smarttune.search.run import Run
+    from smarttune.search.tuner import SmartTuner, TrialPolicy
+
+# Opened on first use: a run can be shown without Keras, a budget parsed without Optuna.
+_HOMES = {
+    "Budget": "budget",
+    "Run": "run",
+    "SmartTuner": "tuner",
+    "TrialPolicy": "tuner",
+    "parse_duration": "budget",
+}
+
+__all__ = ["Budget", "Run", "SmartTuner", "TrialPolicy", "parse_duration"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

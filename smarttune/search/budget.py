@@ -1,0 +1,109 @@
+"""How much a search may spend, and when it must end."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from smarttune.errors import OptionError
+
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
+
+# ours: what the end of a search takes (restoring, testing, exporting, reporting) on two
+# cores, kept free at the end of a time budget.
+RESERVED_SECONDS = 8.0
+RESERVED_SHARE = 0.05
+
+# ours: the first trial is the recommendation at full length; it may not eat a time budget
+# that others should share.
+FIRST_TRIAL_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What limits a search; None means no limit.
+
+    Attributes:
+        seconds: Wall time from the start of the search, its end included.
+        trials: Trials, whatever becomes of them.
+        epochs: Epochs trained over all trials.
+    """
+
+    seconds: float | None = None
+    trials: int | None = None
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("seconds", "trials", "epochs"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise OptionError(
+                    f"budget: {name}",
+                    received=f"{value}",
+                    expected="more than 0",
+                    mend="Give the search something to spend, for example --time 10m.",
+                )
+
+    def facts(self) -> dict[str, Any]:
+        """The budget as facts for the rules."""
+        kind = "time" if self.seconds else "epochs" if self.epochs else "trials"
+        return {
+            "budget.type": kind,
+            "budget.seconds": self.seconds,
+            "budget.num_trials": self.trials,
+            "budget.num_epochs": self.epochs,
+            "budget.num_workers": 1,
+        }
+
+
+def parse_duration(text: str) -> float:
+    """Read `90`, `90s`, `10m`, `1h30m` as seconds.
+
+    Raises:
+        OptionError: If it is no duration.
+    """
+    parts = re.fullmatch(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
+    if not text or parts is None or not any(parts.groups()):
+        raise OptionError(
+            "--time",
+            received=f"`{text}`",
+            expected="a duration such as 90s, 10m or 1h30m",
+            mend="Write hours, minutes and seconds with h, m and s.",
+        )
+    hours, minutes, seconds = (float(p or 0) for p in parts.groups())
+    return hours * _UNITS["h"] + minutes * _UNITS["m"] + seconds
+
+
+class Clock:
+    """Wall time spent, over interruptions, and the moments at which training must stop."""
+
+    def __init__(self, seconds: float | None, *, spent: float = 0.0) -> None:
+        self.started = time.monotonic() - spent
+        self.seconds = seconds
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the search began, pauses not counted."""
+        return time.monotonic() - self.started
+
+    @property
+    def training_ends(self) -> float | None:
+        """Elapsed seconds at which the last trial must have stopped."""
+        if self.seconds is None:
+            return None
+        reserved = max(RESERVED_SECONDS, RESERVED_SHARE * self.seconds)
+        return max(self.seconds - reserved, 0.5 * self.seconds)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more training fits."""
+        return self.training_ends is not None and self.elapsed >= self.training_ends
+
+    def deadline(self, *, first: bool) -> float | None:
+        """Elapsed seconds at which a trial that starts now must stop."""
+        ends = self.training_ends
+        if ends is None or not first:
+            return ends
+        return self.elapsed + FIRST_TRIAL_SHARE * (ends - self.elapsed)

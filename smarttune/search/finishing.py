@@ -1,0 +1,97 @@
+"""The end of a search: the best model restored, tested once, exported whole."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from smarttune.errors import SmartTuneError
+from smarttune.execution import VALIDATION_BATCH_SIZE
+from smarttune.files import cannot_write
+from smarttune.models import exported_model
+from smarttune.search.comparing import compare, metrics_of
+from smarttune.search.run import Run
+from smarttune.search.table import TableJob
+from smarttune.training import restore_state
+from smarttune.training.checkpoint import set_state
+from smarttune.trials import TrialRecord
+
+if TYPE_CHECKING:
+    from smarttune.search.comparing import Difference
+
+
+def finish(run: Run, job: TableJob) -> dict[str, Any]:
+    """Test the best model and the recommended one on held-back rows, and export the best.
+
+    Returns:
+        Test metrics of both, the difference with its interval, and what was exported.
+
+    Raises:
+        RunError: If no trial left a model.
+    """
+    log = run.log
+    best, default = log.best(), log.default()
+    model = restored(run, job, best)
+    x, y = job.arrays(job.split.test)
+    output = _outputs(model, x)
+    tested: dict[str, Any] = {
+        "rows": len(y),
+        "best": metrics_of(job.codec, output, y),
+        "default": None,
+        "difference": None,
+    }
+    if default is not None:
+        same = default.trial_id == best.trial_id
+        other = output if same else _outputs(restored(run, job, default), x)
+        tested["default"] = metrics_of(job.codec, other, y)
+        difference: Difference = compare(
+            job.codec, output, other, y, metric=_test_metric(job), seed=job.seed
+        )
+        tested["difference"] = {**difference._asdict(), "is_real": difference.is_real}
+    tested["metric"] = _test_metric(job)
+    return {"test": tested, "export": _export(run, job, model)}
+
+
+def restored(run: Run, job: TableJob, record: TrialRecord) -> Any:
+    """The network of a trial with the weights of its best epoch."""
+    hypermodel = job.hypermodel()
+    hypermodel.plan = replace(hypermodel.plan, seed=record.seed)
+    model = hypermodel.build_from(record.values)
+    weights = restore_state(run.best_weights_path(record.trial_id))
+    set_state(model, weights, optimizer=False)
+    return model
+
+
+def _test_metric(job: TableJob) -> str:
+    """The objective, or for the loss the same without penalties and smoothing."""
+    name = job.objective.name.removeprefix("val_")
+    if name != "loss":
+        return name
+    return "mean_squared_error" if job.problem == "regression" else "crossentropy"
+
+
+def _outputs(model: Any, x: Any) -> np.ndarray:
+    return np.asarray(model.predict(x, batch_size=VALIDATION_BATCH_SIZE, verbose=0))
+
+
+def _export(run: Run, job: TableJob, core: Any) -> dict[str, Any]:
+    """Save the network alone, and with preprocessing inside where the backend allows it."""
+    _save_whole(core, run, "core.keras")
+    try:
+        _save_whole(exported_model(core, job.preprocessor, job.codec), run, "model.keras")
+    except SmartTuneError as error:
+        return {"model": None, "reason": str(error)}
+    return {"model": "model.keras", "reason": ""}
+
+
+def _save_whole(model: Any, run: Run, name: str) -> None:
+    """Save a Keras model so that the file is complete or absent."""
+    temporary, final = run.path / f".unfinished.{name}", run.path / name
+    try:
+        model.save(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        raise cannot_write(final, error) from error

@@ -1,0 +1,126 @@
+"""Trial log -> facts `history.*`, which dynamic rules read in the next pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, median, pstdev
+
+from smarttune.facts import Fact, Facts
+from smarttune.space import Fixed, SearchSpace
+from smarttune.trials import TrialLog, TrialRecord
+
+# ours: how many of the best trials speak for the optimum; a single best one is luck.
+TOP_TRIALS = 3
+# ours: share of a curve that counts as late, as in the rule that reads it.
+LATE_SHARE = 0.2
+
+
+def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | None = None) -> Facts:
+    """Measure what the trials so far tell.
+
+    Args:
+        log: Finished trials.
+        space: What was searched.
+        num_validation: Validation rows, for the standard error of an accuracy.
+
+    Returns:
+        Only the facts that the log supports.
+    """
+    ranked = log.ranked()
+    facts: dict[str, float | int | str | bool | None] = {"history.num_trials": len(log)}
+    if len(log):
+        diverged = [r for r in log if r.outcome == "diverged"]
+        facts["history.diverged_fraction"] = len(diverged) / len(log)
+        rates = [r.values.get("optimizer.learning_rate") for r in diverged]
+        facts["history.min_diverged_learning_rate"] = min(
+            (float(r) for r in rates if r is not None), default=None
+        )
+        facts["history.out_of_memory"] = any(r.outcome == "out_of_memory" for r in log)
+        facts["history.trials_since_improvement"] = _since_improvement(log)
+    if ranked:
+        facts |= _values_of_best(ranked[0], space)
+        facts |= _curve_facts(ranked[: TOP_TRIALS])
+        facts |= _edge(ranked[:TOP_TRIALS], space)
+        if num_validation and "accuracy" in log.objective.name and ranked[0].score is not None:
+            share = min(1.0, max(0.0, ranked[0].score))
+            facts["history.metric_standard_error"] = math.sqrt(share * (1 - share) / num_validation)
+    known = {n: v for n, v in facts.items() if v is not None}
+    return Facts({n: Fact(v, "measured", "from the trials of this run") for n, v in known.items()})
+
+
+def _since_improvement(log: TrialLog) -> int:
+    best, since = None, 0
+    for record in log:
+        if record.is_scored and (best is None or log.objective.better(record.score, best)):  # type: ignore[arg-type]
+            best, since = record.score, 0
+        else:
+            since += 1
+    return since
+
+
+def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | int | str | None]:
+    rate = space.by_name.get("optimizer.learning_rate")
+    facts: dict[str, float | int | str | None] = {
+        "history.epochs": best.max_epochs,
+        **{
+            f"history.{short}": best.values.get(name)  # type: ignore[dict-item]
+            for short, name in (
+                ("learning_rate", "optimizer.learning_rate"),
+                ("dropout", "model.dropout"),
+                ("units", "model.units"),
+                ("weight_decay", "optimizer.weight_decay"),
+                ("batch_size", "training.batch_size"),
+            )
+        },
+    }
+    if rate is not None and not isinstance(rate.range, Fixed):
+        facts["history.learning_rate_low"] = float(rate.range.from_unit(0.0))
+        facts["history.learning_rate_high"] = float(rate.range.from_unit(1.0))
+    return facts
+
+
+def _curve_facts(top: Sequence[TrialRecord]) -> dict[str, float | int | None]:
+    facts: dict[str, float | int | None] = {}
+    long_enough = [r for r in top if r.num_epochs and r.best_epoch]
+    if not long_enough:
+        return facts
+    facts["history.best_epoch_fraction"] = median(
+        (r.best_epoch or 0) / max(r.max_epochs, 1) for r in long_enough
+    )
+    best = long_enough[0]
+    facts["history.epochs_since_best"] = best.num_epochs - (best.best_epoch or 0)
+    losses = [logs["val_loss"] for logs in best.curve if math.isfinite(logs.get("val_loss", math.nan))]
+    if len(losses) > 1 and min(losses) > 0:
+        facts["history.val_rise"] = losses[-1] / min(losses) - 1
+        lowest = losses.index(min(losses))
+        train = best.curve[lowest].get("loss", math.nan)
+        if math.isfinite(train):
+            facts["history.relative_gap"] = (losses[lowest] - train) / losses[lowest]
+    late = losses[-max(2, math.ceil(LATE_SHARE * len(losses))) :]
+    if len(late) > 2 and fmean(late) > 0:
+        facts["history.late_noise"] = pstdev(late)
+    return facts
+
+
+def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | str | None]:
+    """The hyperparameter whose best values lie nearest to an edge of its range."""
+    nearest: tuple[float, str, str] | None = None
+    for dimension in space.dimensions:
+        if dimension.range.type not in ("float", "int"):
+            continue
+        positions = [dimension.range.to_unit(v) for r in top if (v := r.values.get(dimension.name)) is not None]
+        if not positions:
+            continue
+        # Both the best trial and the middle of the top must hug the same edge.
+        low, high = (max(positions[0], median(positions)), max(1 - positions[0], 1 - median(positions)))
+        for distance, side in ((low, "low"), (high, "high")):
+            if nearest is None or distance < nearest[0]:
+                nearest = (distance, dimension.name, side)
+    if nearest is None:
+        return {}
+    return {
+        "history.edge_distance": nearest[0],
+        "history.edge_hyperparameter": nearest[1],
+        "history.edge_side": nearest[2],
+    }

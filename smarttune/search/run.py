@@ -1,0 +1,254 @@
+"""A run directory: one search and all it left on disk.
+
+    run.json             what was asked for: data, budget, strategy, seed, versions, command
+    recommendation.json  every setting with its reasons
+    fingerprint.json     what was measured of the data
+    preprocessing.json   fitted preprocessing and target encoding
+    study.db             every finished trial: an Optuna study, for optuna-dashboard too
+    events.jsonl         what happened, a line each, append-only
+    checkpoints/         weights of the best trials, states of trials that may go on
+    model.keras          the best model; it takes raw rows
+    report.json/.md/.html
+
+The study is the truth. A trial is in it, whole, or not at all; everything else
+can be made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import smarttune
+from smarttune.errors import RunError
+from smarttune.files import cannot_write, write_json
+from smarttune.objectives import Objective
+from smarttune.recommend import Recommendation
+from smarttune.search.study import Study
+from smarttune.trials import TrialLog, TrialRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from smarttune.fingerprint import Fingerprint
+
+SCHEMA = "smarttune/run@1"
+
+
+class Run:
+    """A search on disk. Make one with `Run.create`, open one with `Run.load`."""
+
+    def __init__(self, path: Path, manifest: Mapping[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+
+    @classmethod
+    def create(cls, path: Path, manifest: Mapping[str, Any]) -> Run:
+        """Start a new run directory.
+
+        Raises:
+            RunError: If the directory holds a run or other files, or cannot be written.
+        """
+        if (path / "run.json").exists():
+            raise RunError(
+                str(path),
+                received="it already holds a run",
+                expected="a new or empty directory",
+                mend=f"Continue that run with `smarttune resume {path}`, or name another "
+                "directory with --run.",
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            occupied = next(path.iterdir(), None)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        if occupied is not None:
+            raise RunError(
+                str(path),
+                received=f"it is not empty (it holds `{occupied.name}`)",
+                expected="a new or empty directory",
+                mend="Name another directory with --run.",
+            )
+        manifest = {
+            "schema": SCHEMA,
+            "smarttune": smarttune.__version__,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **manifest,
+        }
+        write_json(path / "run.json", manifest)
+        return cls(path, manifest)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Run:
+        """Open a run directory.
+
+        Raises:
+            RunError: If it is none, or another version wrote it.
+        """
+        path = Path(path)
+        try:
+            manifest = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RunError(
+                str(path),
+                received="there is no run.json in it"
+                if path.is_dir()
+                else "there is no such directory",
+                expected="a run directory that `smarttune search` made",
+                mend="Check the path; `smarttune search` prints it.",
+            ) from None
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                str(path / "run.json"),
+                received=f"it cannot be read ({error})",
+                expected="the file that `smarttune search` wrote",
+                mend="Restore it from a copy, or start a new run.",
+            ) from None
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            found = manifest.get("schema") if isinstance(manifest, dict) else None
+            raise RunError(
+                str(path),
+                received=f"it was written in the format {found!r}",
+                expected=f"the format {SCHEMA!r} of smarttune {smarttune.__version__}",
+                mend="Use the version of smarttune that wrote it (run.json names it), "
+                "or start a new run.",
+            )
+        return cls(path, manifest)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for writing; the lock goes with the process, however it ends.
+
+        Raises:
+            RunError: If another process searches in this directory.
+        """
+        try:
+            file = open(self.path / ".lock", "w", encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise RunError(
+                    str(self.path),
+                    received="another process is searching in it",
+                    expected="a run that nobody writes to",
+                    mend="Wait for that search, or stop it first.",
+                ) from None
+            yield
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What ranks the trials."""
+        return Objective(**self.manifest["objective"])
+
+    @cached_property
+    def recommendation(self) -> Recommendation:
+        """Where the search started from."""
+        return Recommendation.from_json(self.read("recommendation.json"))
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint:
+        """What was measured of the data."""
+        from smarttune.fingerprint import Fingerprint
+
+        return Fingerprint.model_validate_json(json.dumps(self.read("fingerprint.json")))
+
+    @cached_property
+    def study(self) -> Study:
+        """The record of finished trials."""
+        return Study(self.path / "study.db", self.objective)
+
+    @property
+    def log(self) -> TrialLog:
+        """All finished trials."""
+        return TrialLog(self.objective, self.study.records())
+
+    @property
+    def model_path(self) -> Path:
+        """Where the final model is, once the search has ended."""
+        return self.path / "model.keras"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the search ended with a report."""
+        return (self.path / "report.json").exists()
+
+    def report(self) -> dict[str, Any]:
+        """The final report as data.
+
+        Raises:
+            RunError: If the search has not ended.
+        """
+        if not self.is_finished:
+            raise RunError(
+                str(self.path),
+                received="the search has not ended, so there is no report",
+                expected="a finished run",
+                mend=f"Finish it with `smarttune resume {self.path}`.",
+            )
+        return self.read("report.json")
+
+    def best_weights_path(self, trial_id: str) -> Path:
+        """Weights of a trial's best epoch."""
+        return self.path / "checkpoints" / f"{trial_id}.best.npz"
+
+    def state_path(self, trial_id: str) -> Path:
+        """The whole state after a trial's last epoch, to go on from."""
+        return self.path / "checkpoints" / f"{trial_id}.last.npz"
+
+    def record(self, trial: TrialRecord) -> None:
+        """Add a finished trial, in one transaction."""
+        self.study.add(trial)
+
+    def note(self, event: str, **details: Any) -> dict[str, Any]:
+        """Append a line to the events and return it."""
+        line = {"event": event, "time": round(time.time(), 3), **details}
+        try:
+            with open(self.path / "events.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise cannot_write(self.path / "events.jsonl", error) from error
+        return line
+
+    def prune_checkpoints(self, keep: set[str]) -> None:
+        """Delete checkpoint files whose names are not in `keep`."""
+        folder = self.path / "checkpoints"
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if file.name not in keep:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file)
+
+    def write(self, name: str, content: Any) -> None:
+        """Write one of the run's JSON files, whole."""
+        write_json(self.path / name, content)
+
+    def read(self, name: str) -> Any:
+        """Read one of the run's JSON files.
+
+        Raises:
+            RunError: If it is missing or damaged.
+        """
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                str(self.path / name),
+                received=f"it cannot be read ({error})",
+                expected="the file that `smarttune search` wrote",
+                mend="The search was stopped before it began; start it again in a new directory.",
+            ) from None
+
+    def predict(self, data: Any) -> pd.DataFrame:
+        """Predict for new rows with the final model; see `smarttune.search.predict`."""
+        from smarttune.search.predicting import predict
+
+        return predict(self, data)

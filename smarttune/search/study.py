@@ -1,0 +1,138 @@
+"""Finished trials as an Optuna study in SQLite, each in one transaction.
+
+Optuna's schema lets optuna-dashboard and Optuna's plots open a run at once. What
+its columns cannot hold (the whole record) stands as JSON in one attribute, so
+that nothing is ever put together from several rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState, create_trial
+
+from smarttune.errors import RunError
+from smarttune.objectives import Objective
+from smarttune.space import Choice, Fixed, FloatRange, IntRange, Range, SearchSpace, Value
+from smarttune.trials import TrialRecord
+
+_RECORD = "smarttune"
+_NAME = "smarttune"
+
+
+class Study:
+    """The trials of one run.
+
+    Args:
+        path: The SQLite file; made when the first trial is added.
+        objective: Decides the study's direction.
+        space: Gives the dashboard its ranges; values outside become attributes.
+    """
+
+    def __init__(self, path: Path, objective: Objective, space: SearchSpace | None = None) -> None:
+        self.path = path
+        self.objective = objective
+        self.space = space
+        self._study: Any = None
+
+    def records(self) -> list[TrialRecord]:
+        """All trials in the order in which they ended."""
+        if not self.path.exists():
+            return []
+        trials = self._open().get_trials(deepcopy=False)
+        return [TrialRecord.model_validate_json(t.user_attrs[_RECORD]) for t in trials]
+
+    def add(self, record: TrialRecord) -> None:
+        """Add a finished trial.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        params, distributions = self._parameters(record.values)
+        began = datetime.fromtimestamp(record.started)
+        trial = create_trial(
+            state=TrialState.COMPLETE if record.is_scored else TrialState.FAIL,
+            value=record.score if record.is_scored else None,
+            params=params,
+            distributions=distributions,
+            user_attrs={
+                "trial_id": record.trial_id,
+                "outcome": record.outcome,
+                "epochs": record.num_epochs,
+                "rung": record.rung,
+                "is_default": record.is_default,
+                _RECORD: record.model_dump_json(),
+            },
+            intermediate_values=self._intermediate(record),
+        )
+        trial.datetime_start = began
+        trial.datetime_complete = began + timedelta(seconds=record.seconds)
+        study = self._open()
+        try:
+            study.add_trial(trial)
+        except Exception as error:
+            if type(error).__module__.split(".")[0] not in ("sqlalchemy", "optuna", "sqlite3"):
+                raise
+            raise RunError(
+                str(self.path),
+                received=f"the trial cannot be recorded ({str(error).splitlines()[0]})",
+                expected="space on the disk and a writable file",
+                mend="Free some space, then `smarttune resume`; finished trials are kept.",
+            ) from error
+
+    def _intermediate(self, record: TrialRecord) -> dict[int, float]:
+        name = self.objective.name
+        return {
+            epoch: logs[name]
+            for epoch, logs in enumerate(record.curve, start=1)
+            if math.isfinite(logs.get(name, math.nan))
+        }
+
+    def _parameters(
+        self, values: dict[str, Value]
+    ) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+        known = self.space.by_name if self.space is not None else {}
+        distributions = {
+            name: distribution
+            for name, value in values.items()
+            if (dimension := known.get(name)) is not None
+            and not isinstance(dimension.range, Fixed)
+            and dimension.range.contains(value)
+            and (distribution := _distribution(dimension.range)) is not None
+        }
+        return {name: values[name] for name in distributions}, distributions
+
+    def _open(self) -> Any:
+        if self._study is None:
+            optuna.logging.set_verbosity(logging.WARNING)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                self._study = optuna.create_study(
+                    storage=f"sqlite:///{self.path}",
+                    study_name=_NAME,
+                    direction="maximize" if self.objective.direction == "max" else "minimize",
+                    load_if_exists=True,
+                )
+        return self._study
+
+
+def _distribution(range_: Range) -> BaseDistribution | None:
+    if isinstance(range_, FloatRange):
+        return FloatDistribution(range_.low, range_.high, log=range_.sampling == "log")
+    if isinstance(range_, IntRange):
+        return IntDistribution(range_.low, range_.high, log=range_.sampling != "linear")
+    if isinstance(range_, Choice):
+        return CategoricalDistribution(range_.values)
+    return None

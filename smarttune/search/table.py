@@ -1,0 +1,206 @@
+"""The table job: data and recommendation to arrays, model family and oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from smarttune.data import Dataset, Split, split
+from smarttune.errors import OptionError, did_you_mean
+from smarttune.execution import TrainingData
+from smarttune.fingerprint import Fingerprint
+from smarttune.models import DenseHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
+from smarttune.models.compiling import sample_weights
+from smarttune.objectives import Objective
+from smarttune.oracles import STRATEGIES, RepairedOracle
+from smarttune.recommend import Recommendation
+from smarttune.search.budget import Budget
+from smarttune.search.tuner import TrialPolicy
+from smarttune.space import SearchSpace, Value
+
+# Groups of hyperparameters that a dense model reads; the rest shapes the search.
+_MODEL_GROUPS = ("model.", "optimizer.", "training.")
+
+
+@dataclass(frozen=True)
+class TableJob:
+    """Everything a search over dense networks needs, computed once.
+
+    Args:
+        dataset: The table.
+        fingerprint: Its measurement.
+        recommendation: Every setting.
+        objective: What ranks trials.
+        seed: Seeds split, oracle and trials.
+        test_fraction: Share of rows held back for the end.
+    """
+
+    dataset: Dataset
+    fingerprint: Fingerprint
+    recommendation: Recommendation
+    objective: Objective
+    seed: int
+    test_fraction: float
+
+    @property
+    def problem(self) -> str:
+        """What is predicted."""
+        return str(self.fingerprint.problem)
+
+    @cached_property
+    def split(self) -> Split:
+        """Training, validation and test rows."""
+        value = self.recommendation.value
+        return split(
+            self.dataset.target,
+            problem=self.problem,
+            validation_fraction=float(value("data.validation_fraction")),
+            test_fraction=self.test_fraction,
+            seed=self.seed,
+            stratify=bool(value("data.stratify", True)),
+            time_ordered=bool(self.recommendation.facts.value("data.time_ordered") or False),
+        )
+
+    @cached_property
+    def settings(self) -> dict[str, Value]:
+        """The recommended value of every setting, conditional ones included."""
+        return {name: s.value for name, s in self.recommendation.settings.items()}
+
+    @cached_property
+    def preprocessor(self) -> TablePreprocessor:
+        """Preprocessing fitted on the training rows."""
+        rows = self.dataset.features.iloc[self.split.train]
+        return TablePreprocessor.fit(rows, self.fingerprint.columns, self.settings)
+
+    @cached_property
+    def codec(self) -> TargetCodec:
+        """Target encoding fitted on the training rows."""
+        facts = self.recommendation.facts
+        low, high = facts.value("data.target_min"), facts.value("data.target_max")
+        bounds = None if low is None or high is None else (float(low), float(high))
+        return TargetCodec.fit(
+            self.dataset.target.iloc[self.split.train],
+            self.problem,
+            self.fingerprint.classes,
+            self.settings,
+            bounds=bounds,
+        )
+
+    def arrays(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Inputs and encoded targets of some rows."""
+        x = self.preprocessor.transform(self.dataset.features.iloc[rows])
+        return x, self.codec.encode(self.dataset.target.iloc[rows])
+
+    @cached_property
+    def training_data(self) -> TrainingData:
+        """The arrays that all trials share."""
+        x, y = self.arrays(self.split.train)
+        x_validation, y_validation = self.arrays(self.split.validation)
+        return TrainingData(x, y, x_validation, y_validation)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The hyperparameters that trials differ in, and those that they share."""
+        names = [n for n in self.recommendation.settings if n.startswith(_MODEL_GROUPS) and "[" not in n]
+        return self.recommendation.space(names)
+
+    @cached_property
+    def max_epochs(self) -> int:
+        """Epochs of a full training in the search."""
+        value = self.recommendation.value
+        return int(value("search.max_epochs") or value("training.epochs"))
+
+    def hypermodel(self) -> DenseHyperModel:
+        """The model family over the recommended space."""
+        metrics = {self.objective.name.removeprefix("val_")} - {"loss"}
+        basic = {"regression": "mean_absolute_error", "multilabel": "binary_accuracy"}
+        return DenseHyperModel(
+            self.space,
+            self.preprocessor,
+            self.codec,
+            TrainingPlan(
+                num_samples=len(self.split.train),
+                max_epochs=self.max_epochs,
+                seed=self.seed,
+                metrics=tuple(sorted(metrics | {basic.get(self.problem, "accuracy")})),
+            ),
+        )
+
+    def policy(self) -> TrialPolicy:
+        """How trials are trained."""
+        value = self.recommendation.value
+        stops = value("training.early_stopping.mode", "stop") == "stop"
+        return TrialPolicy(
+            max_epochs=self.max_epochs,
+            patience=int(value("training.early_stopping.patience")) if stops else None,
+            window=int(value("training.early_stopping.window", 1)),
+            seed=self.seed,
+            default=self.space.default,
+            sample_weight=self._sample_weight,
+            extra_callbacks=self._callbacks,
+        )
+
+    def _sample_weight(self, values: Mapping[str, Value]) -> np.ndarray | None:
+        weighting = values.get("training.class_weight", "none")
+        return sample_weights(self.training_data.y, self.codec, weighting)
+
+    def _callbacks(self, values: Mapping[str, Value]) -> list[Any]:
+        if values.get("optimizer.schedule") != "plateau":
+            return []
+        value = self.recommendation.value
+        return [
+            keras.callbacks.ReduceLROnPlateau(
+                monitor=self.objective.name,
+                mode=self.objective.direction,
+                factor=float(value("training.reduce_on_plateau.factor", 0.5)),
+                patience=int(value("training.reduce_on_plateau.patience", 5)),
+            )
+        ]
+
+    def oracle(self, strategy: str, budget: Budget) -> RepairedOracle:
+        """The strategy, told the recommendation and its priors."""
+        shared: dict[str, Any] = {
+            "objective": keras_tuner.Objective(*self.objective),
+            "seed": self.seed,
+            "initial_trials": [self.space.default],
+            "priors": {d.name: d.prior for d in self.space.dimensions if d.prior is not None},
+        }
+        if strategy == "hyperband":
+            value = self.recommendation.value
+            return STRATEGIES[strategy](
+                **shared,
+                max_epochs=self.max_epochs,
+                min_epochs=min(int(value("search.min_epochs", 1)), self.max_epochs),
+                factor=int(value("search.reduction_factor", 3)),
+                hyperband_iterations=None,
+            )
+        return STRATEGIES[check_strategy(strategy)](**shared, max_trials=budget.trials)
+
+
+def check_strategy(name: str) -> str:
+    """Return the name of a strategy.
+
+    Raises:
+        OptionError: If there is no such strategy.
+    """
+    if name not in STRATEGIES:
+        raise OptionError(
+            "--strategy",
+            received=f"`{name}`",
+            expected="auto or one of " + ", ".join(STRATEGIES),
+            mend=f"Choose one of these.{did_you_mean(name, STRATEGIES)}",
+        )
+    return name
+
+
+def with_budget(budget: Budget, recommendation: Recommendation) -> Budget:
+    """Give a search without any limit the recommended number of trials."""
+    if budget.trials is None and budget.seconds is None and budget.epochs is None:
+        return replace(budget, trials=int(recommendation.value("search.num_trials")))
+    return budget

@@ -1,0 +1,501 @@
+"""`SmartTuner`: KerasTuner's search loop with its defects repaired.
+
+Takes any `keras_tuner.Oracle` and any `keras_tuner.HyperModel`. What differs:
+
+- a finished trial is in the run's study before the oracle hears of it, and a search
+  is resumed by telling a fresh oracle the recorded trials in their order, so that a
+  resumed search proposes what an uninterrupted one would have;
+- a promoted trial continues with weights, optimizer, step count, seeds and order of
+  the data, not with the weights of its best epoch alone;
+- a diverged trial is an outcome, a programming error in the first trial stops the
+  search with its traceback, and out of memory costs one trial;
+- budgets of time and epochs hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import keras_tuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from smarttune.errors import SmartTuneError
+from smarttune.execution import TrainingData, collect_garbage, fit_arrays, prepare_process
+from smarttune.objectives import Direction, Objective
+from smarttune.search.budget import Budget, Clock
+from smarttune.search.run import Run
+from smarttune.search.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
+from smarttune.space import Value
+from smarttune.training import WindowedStopping, restore_state, save_state
+from smarttune.training.checkpoint import set_state, state_of
+from smarttune.trials import TrialLog, TrialRecord
+
+_BOOKKEEPING = "tuner/"
+KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrialPolicy:
+    """How each trial is trained, apart from its hyperparameters.
+
+    Attributes:
+        max_epochs: Epochs of a full training.
+        patience: Epochs without gain before a trial stops; None never stops one.
+        window: Epochs averaged before they are compared.
+        seed: From which every trial's seed is derived.
+        default: The recommended configuration, to know its trial by.
+        sample_weight: From a trial's values to the weights of the training rows.
+        extra_callbacks: From a trial's values to further Keras callbacks.
+    """
+
+    max_epochs: int = 100
+    patience: int | None = None
+    window: int = 1
+    seed: int = 0
+    default: Mapping[str, Value] = field(default_factory=dict)
+    sample_weight: Callable[[Mapping[str, Value]], Any] | None = None
+    extra_callbacks: Callable[[Mapping[str, Value]], list[Any]] | None = None
+
+
+class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
+    """Runs trials and keeps them in a run directory.
+
+    Args:
+        oracle: Proposes trials; ours or any of KerasTuner's.
+        hypermodel: Builds models; a `keras_tuner.HyperModel` or a function of `hp`.
+        directory: With `project_name` the run directory; a run found there is resumed.
+        project_name: See `directory`.
+        run: An open run, instead of the two.
+        policy: How trials are trained.
+        budget: What the search may spend beside what the oracle limits.
+        on_event: Called with every event, epochs included.
+        clock: Counts the time budget; made from `budget` if None.
+
+    Example:
+        >>> tuner = SmartTuner(RandomOracle("val_loss", max_trials=10), build_model,
+        ...                    directory="runs", project_name="first")
+        >>> tuner.search(x, y, validation_data=(xv, yv), epochs=20)
+    """
+
+    def __init__(
+        self,
+        oracle: Any,
+        hypermodel: Any = None,
+        *,
+        directory: str | Path | None = None,
+        project_name: str | None = None,
+        run: Run | None = None,
+        policy: TrialPolicy | None = None,
+        budget: Budget | None = None,
+        on_event: OnEvent | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.run = run if run is not None else _open_run(oracle, directory, project_name)
+        self.policy = policy if policy is not None else TrialPolicy()
+        self.budget = budget if budget is not None else Budget()
+        self.on_event = on_event
+        self.clock = clock if clock is not None else Clock(self.budget.seconds)
+        self.goal = Objective(oracle.objective.name, oracle.objective.direction)
+        self.records: dict[str, TrialRecord] = {r.trial_id: r for r in self.run.log}
+        # The study is the record; KerasTuner's own files would be a second one.
+        if hasattr(oracle, "persist"):
+            oracle.persist = False
+        super().__init__(
+            oracle, hypermodel, directory=str(self.run.path), project_name="kerastuner"
+        )
+        self.oracle.verbose = 0
+
+    # The loop.
+
+    def search(self, *args: Any, **kwargs: Any) -> None:
+        """Search until the oracle or the budget says stop.
+
+        Args:
+            *args: As for `Model.fit`, or one `TrainingData`.
+            **kwargs: As for `Model.fit`. `epochs` limits every trial where the oracle
+                gives none.
+        """
+        prepare_process()
+        with self.run.locked():
+            self._replay()
+            while (reason := self._spent()) == "":
+                trial = self.oracle.create_trial(self.tuner_id)
+                if trial.status != TrialStatus.RUNNING:
+                    reason = "the strategy is done"
+                    break
+                self._run(trial, *args, **kwargs)
+            self._event("trials_ended", reason=reason, num_trials=len(self.records))
+
+    def _spent(self) -> str:
+        """Which part of the budget is used up; "" while there is some left."""
+        if self.clock.is_over:
+            return "the time is up"
+        if self.budget.trials is not None and len(self.records) >= self.budget.trials:
+            return "all trials are run"
+        if self.budget.epochs is not None and self.log.num_epochs >= self.budget.epochs:
+            return "all epochs are trained"
+        return ""
+
+    def _run(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
+        values = _configuration(trial)
+        self._event("trial_started", trial_id=trial.trial_id, values=values)
+        record = self.run_trial(trial, *args, **kwargs)
+        if not isinstance(record, TrialRecord):
+            record = self._record_of(trial, record)
+        self.run.record(record)
+        self.records[record.trial_id] = record
+        self._tell(trial, record)
+        self._prune()
+        collect_garbage(len(self.records))
+        self._event(
+            "trial_finished",
+            **record.model_dump(mode="json", exclude={"curve"}),
+            best_score=ranked[0].score if (ranked := self.log.ranked()) else None,
+        )
+
+    def _tell(self, trial: Trial, record: TrialRecord) -> None:
+        """Report a finished trial to the oracle."""
+        if record.is_scored:
+            metrics = {self.goal.name: record.score}
+            self.oracle.update_trial(trial.trial_id, metrics, step=record.best_epoch or 0)
+            trial.status = TrialStatus.COMPLETED
+        else:
+            trial.status = TrialStatus.FAILED
+            trial.message = record.message
+        self.oracle.end_trial(trial)
+
+    def _replay(self) -> None:
+        """Bring a fresh oracle to where the recorded trials left it."""
+        limit = self.oracle.max_consecutive_failed_trials
+        self.oracle.max_consecutive_failed_trials = None  # judged when these trials ran
+        for record in self.records.values():
+            trial = self.oracle.create_trial(self.tuner_id)
+            if trial.status != TrialStatus.RUNNING or trial.trial_id != record.trial_id:
+                self._event("warning", text="the strategy ends before its recorded trials")
+                break
+            if _configuration(trial) != record.values:
+                self._event(
+                    "warning",
+                    text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
+                )
+                kept = {k: v for k, v in trial.hyperparameters.values.items() if k.startswith(_BOOKKEEPING)}
+                trial.hyperparameters.values = {**record.values, **kept}
+            self._tell(trial, record)
+        self.oracle.max_consecutive_failed_trials = limit
+        if self.records:
+            self._event("resumed", num_trials=len(self.records))
+
+    # One trial.
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> TrialRecord:
+        """Train one trial and return its record.
+
+        A subclass may override this as in KerasTuner and return a history, a dict of
+        metrics or a number.
+        """
+        began, started = time.monotonic(), time.time()
+        plan = self._plan(trial, kwargs.pop("epochs", None))
+        if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
+            return self._carried_over(trial, plan, started)
+        watcher = self._watcher(plan)
+        num_parameters = None
+        try:
+            keras.utils.set_random_seed(plan.seed)
+            if hasattr(self.hypermodel, "reseed"):
+                self.hypermodel.reseed(plan.seed)
+            model = self._build_hypermodel(trial.hyperparameters)
+            num_parameters = int(sum(v.size for v in map(_array, model.trainable_variables)))
+            if plan.epochs.start:
+                assert plan.parent is not None
+                set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
+            self._fit(trial, model, plan, watcher, args, kwargs)
+        except Exception as error:
+            if isinstance(error, SmartTuneError) or (not self.records and not _is_oom(error)):
+                raise
+            return self._failed(trial, plan, error, (began, started))
+        return self._finished(trial, plan, watcher, model, (began, started, num_parameters))
+
+    def _plan(self, trial: Trial, epochs: int | None) -> _Plan:
+        values = trial.hyperparameters.values
+        parent = self.records.get(values.get("tuner/trial_id", ""))
+        last = int(values.get("tuner/epochs") or epochs or self.policy.max_epochs)
+        if parent is not None and not self.run.state_path(parent.trial_id).exists():
+            self._event("warning", text=f"the state of trial {parent.trial_id} is gone; starting anew")
+            parent = None
+        first = 0 if parent is None else parent.num_epochs
+        if self.budget.epochs is not None:
+            last = min(last, first + max(1, self.budget.epochs - self.log.num_epochs))
+        return _Plan(parent, range(first, max(first, last)), self._seed(trial.trial_id, values))
+
+    def _seed(self, trial_id: str, values: Mapping[str, Any]) -> int:
+        """The seed of a trial and of all that continue it."""
+        parent = values.get("tuner/trial_id")
+        if parent in self.records:
+            return self.records[parent].seed
+        digest = hashlib.sha256(f"{self.policy.seed}/trial/{int(trial_id)}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") >> 1
+
+    def _watcher(self, plan: _Plan) -> TrialWatcher:
+        policy = self.policy
+        stopping = None
+        if policy.patience is not None:
+            stopping = WindowedStopping(policy.patience, policy.window, self.goal.direction)
+        watcher = TrialWatcher(
+            self.goal,
+            stopping=stopping,
+            clock=self.clock,
+            deadline=self.clock.deadline(first=not self.records),
+            on_epoch=lambda epoch, logs: self._announce(
+                "epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs)
+            ),
+        )
+        if plan.parent is not None:
+            watcher.inherit(plan.parent.curve)
+        return watcher
+
+    def _fit(
+        self,
+        trial: Trial,
+        model: Any,
+        plan: _Plan,
+        watcher: TrialWatcher,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> None:
+        values = trial.hyperparameters.values
+        callbacks: list[Any] = [watcher, *(kwargs.get("callbacks") or ())]
+        if self.policy.extra_callbacks is not None:
+            callbacks += self.policy.extra_callbacks(values)
+        if args and isinstance(args[0], TrainingData):
+            weigh = self.policy.sample_weight
+            fit_arrays(
+                model,
+                args[0],
+                batch_size=int(values["training.batch_size"]),
+                seed=plan.seed,
+                epochs=plan.epochs,
+                sample_weight=None if weigh is None else weigh(values),
+                callbacks=callbacks,
+            )
+            return
+        rest = {k: v for k, v in kwargs.items() if k != "callbacks"}
+        self.hypermodel.fit(
+            trial.hyperparameters,
+            model,
+            *args,
+            **{"verbose": 0, **rest},
+            initial_epoch=plan.epochs.start,
+            epochs=plan.epochs.stop,
+            callbacks=callbacks,
+        )
+
+    # Records.
+
+    def _finished(
+        self,
+        trial: Trial,
+        plan: _Plan,
+        watcher: TrialWatcher,
+        model: Any,
+        measured: tuple[float, float, int | None],
+    ) -> TrialRecord:
+        began, started, num_parameters = measured
+        diverged = watcher.ended_by.startswith(DIVERGED)
+        if not diverged:
+            self._save_checkpoints(trial, plan, watcher, model)
+        return self._base_record(
+            trial,
+            plan,
+            outcome="diverged" if diverged else "stopped" if watcher.ended_by else "completed",
+            message=watcher.ended_by,
+            score=None if diverged else watcher.best_score,
+            best_epoch=watcher.best_epoch,
+            num_epochs=len(watcher.curve),
+            curve=tuple(watcher.curve),
+            seconds=time.monotonic() - began,
+            started=started,
+            num_parameters=num_parameters,
+        )
+
+    def _save_checkpoints(
+        self, trial: Trial, plan: _Plan, watcher: TrialWatcher, model: Any
+    ) -> None:
+        best = self.run.best_weights_path(trial.trial_id)
+        if watcher.best_weights is not None:
+            save_state(watcher.best_weights, best)
+        elif plan.parent is not None:
+            save_state(restore_state(self.run.best_weights_path(plan.parent.trial_id)), best)
+        if "tuner/epochs" in trial.hyperparameters.values:  # it may be promoted
+            save_state(state_of(model), self.run.state_path(trial.trial_id))
+
+    def _carried_over(self, trial: Trial, plan: _Plan, started: float) -> TrialRecord:
+        """A promotion of a trial that had stopped gaining: nothing is left to train."""
+        parent = plan.parent
+        assert parent is not None
+        for path in (self.run.best_weights_path, self.run.state_path):
+            save_state(restore_state(path(parent.trial_id)), path(trial.trial_id))
+        return self._base_record(
+            trial,
+            plan,
+            outcome="stopped",
+            message=EARLY_STOPPING,
+            score=parent.score,
+            best_epoch=parent.best_epoch,
+            num_epochs=parent.num_epochs,
+            curve=parent.curve,
+            started=started,
+            num_parameters=parent.num_parameters,
+        )
+
+    def _failed(
+        self, trial: Trial, plan: _Plan, error: Exception, measured: tuple[float, float]
+    ) -> TrialRecord:
+        began, started = measured
+        return self._base_record(
+            trial,
+            plan,
+            outcome="out_of_memory" if _is_oom(error) else "failed",
+            message="".join(traceback.format_exception(error)),
+            num_epochs=plan.epochs.start,
+            seconds=time.monotonic() - began,
+            started=started,
+        )
+
+    def _base_record(self, trial: Trial, plan: _Plan, **details: Any) -> TrialRecord:
+        values = _configuration(trial)
+        bookkeeping = trial.hyperparameters.values
+        bracket = bookkeeping.get("tuner/bracket")
+        default = self.policy.default
+        return TrialRecord(
+            trial_id=trial.trial_id,
+            values=values,
+            initial_epoch=plan.epochs.start,
+            max_epochs=plan.epochs.stop,
+            parent=None if plan.parent is None else plan.parent.trial_id,
+            rung=int(bookkeeping.get("tuner/round") or 0),
+            bracket=bracket if bracket is not None and bracket >= 0 else None,
+            is_default=bool(default) and all(default.get(n) == v for n, v in values.items()),
+            seed=plan.seed,
+            **details,
+        )
+
+    def _record_of(self, trial: Trial, result: Any) -> TrialRecord:
+        """A record of what an overridden `run_trial` returned in KerasTuner's forms."""
+        from keras_tuner.engine import tuner_utils
+
+        objective = self.oracle.objective
+        tuner_utils.validate_trial_results(result, objective, "Tuner.run_trial()")
+        metrics = tuner_utils.convert_to_metrics_dict(result, objective)
+        plan = self._plan(trial, None)
+        return self._base_record(
+            trial,
+            plan,
+            outcome="completed",
+            score=float(metrics[self.goal.name]),
+            best_epoch=tuner_utils.get_best_step(result, objective),
+            num_epochs=plan.epochs.stop,
+            started=time.time(),
+        )
+
+    # Afterwards.
+
+    @property
+    def log(self) -> TrialLog:
+        """All finished trials."""
+        return TrialLog(self.goal, tuple(self.records.values()))
+
+    def load_model(self, trial: Trial) -> Any:
+        """Build a trial's model with the weights of its best epoch."""
+        if hasattr(self.hypermodel, "reseed"):
+            self.hypermodel.reseed(self.records[trial.trial_id].seed)
+        model = self._build_hypermodel(trial.hyperparameters)
+        weights = restore_state(self.run.best_weights_path(trial.trial_id))
+        set_state(model, weights, optimizer=False)
+        return model
+
+    def _prune(self) -> None:
+        """Delete checkpoints that neither the report nor a promotion can need."""
+        log = self.log
+        keep = {self.run.best_weights_path(r.trial_id).name for r in log.ranked()[:KEPT_MODELS]}
+        if (default := log.default()) is not None:
+            keep.add(self.run.best_weights_path(default.trial_id).name)
+        may_continue = getattr(self.oracle, "may_continue", lambda trial_id: True)
+        for record in log:
+            if may_continue(record.trial_id):
+                keep.add(self.run.best_weights_path(record.trial_id).name)
+                keep.add(self.run.state_path(record.trial_id).name)
+        self.run.prune_checkpoints(keep)
+
+    def _populate_initial_space(self) -> None:
+        """Spare a model that declares all its hyperparameters the builds that find them."""
+        if getattr(self.hypermodel, "declares_everything", False):
+            hp = self.oracle.get_space()
+            self.hypermodel.declare_hyperparameters(hp)
+            self.oracle.update_space(hp)
+        else:
+            super()._populate_initial_space()
+
+    def save(self) -> None:
+        """Nothing: every trial is recorded when it ends."""
+
+    def reload(self) -> None:
+        """Nothing: recorded trials are replayed when the search begins."""
+
+    def _event(self, event: str, **details: Any) -> None:
+        """Write an event to the run and announce it."""
+        line = self.run.note(event, **details)
+        if self.on_event is not None:
+            self.on_event(line)
+
+    def _announce(self, event: str, **details: Any) -> None:
+        """Announce what is too frequent to be written."""
+        if self.on_event is not None:
+            self.on_event({"event": event, "time": round(time.time(), 3), **details})
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one trial shall train: from which parent, which epochs, with which seed."""
+
+    parent: TrialRecord | None
+    epochs: range
+    seed: int
+
+
+def _open_run(oracle: Any, directory: Any, project_name: str | None) -> Run:
+    path = Path(directory or ".") / (project_name or "untitled_project")
+    if (path / "run.json").exists():
+        return Run.load(path)
+    direction: Direction = oracle.objective.direction
+    goal = {"name": oracle.objective.name, "direction": direction}
+    return Run.create(path, {"kind": "hypermodel", "objective": goal})
+
+
+def _configuration(trial: Trial) -> dict[str, Value]:
+    return {
+        name: value
+        for name, value in trial.hyperparameters.values.items()
+        if not name.startswith(_BOOKKEEPING)
+    }
+
+
+def _array(variable: Any) -> Any:
+    return keras.ops.convert_to_numpy(variable)
+
+
+def _is_oom(error: Exception) -> bool:
+    """Whether the device or the machine ran out of memory."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "ResourceExhaustedError"
+        or "RESOURCE_EXHAUSTED" in str(error)
+    )

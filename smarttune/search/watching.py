@@ -1,0 +1,108 @@
+"""What is watched while one trial trains: curve, best epoch, divergence, stopping, deadline."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from smarttune.errors import OptionError, did_you_mean
+from smarttune.objectives import Objective
+from smarttune.search.budget import Clock
+from smarttune.training import WindowedStopping
+from smarttune.training.checkpoint import state_of
+
+EARLY_STOPPING = "early stopping"
+TIME_LIMIT = "time limit"
+DIVERGED = "diverged:"  # the word by which the oracles tell divergence from a crash
+
+
+class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
+    """Follows one trial and ends it when there is a reason.
+
+    Args:
+        objective: The metric to follow.
+        stopping: When to stop for lack of gain; None never does.
+        clock: The search's clock.
+        deadline: Elapsed seconds at which to stop; None is no limit.
+        on_epoch: Called with the epoch, counted from 1, and its logs.
+
+    Attributes:
+        curve: Logs of each epoch, those of the parent included.
+        best_weights: Variables of the model after the best epoch of this trial;
+            None while a parent's epoch is still the best.
+        ended_by: "" or why the training ended before its last epoch.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        *,
+        stopping: WindowedStopping | None,
+        clock: Clock,
+        deadline: float | None,
+        on_epoch: Callable[[int, Mapping[str, float]], None],
+    ) -> None:
+        super().__init__()
+        self.objective = objective
+        self.stopping = stopping
+        self.clock = clock
+        self.deadline = deadline
+        self.notify = on_epoch
+        self.curve: list[dict[str, float]] = []
+        self.best_score: float | None = None
+        self.best_epoch: int | None = None
+        self.best_weights: list[np.ndarray] | None = None
+        self.ended_by = ""
+
+    def inherit(self, curve: Sequence[Mapping[str, float]]) -> None:
+        """Take over the epochs that a parent trained."""
+        for logs in curve:
+            self.curve.append(dict(logs))
+            self._note_score(logs[self.objective.name])
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Stop within a step of the deadline."""
+        if self.deadline is not None and self.clock.elapsed >= self.deadline:
+            self.ended_by = TIME_LIMIT
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        """Record the epoch; stop if it diverged or gains have dried up."""
+        values = {name: float(value) for name, value in (logs or {}).items()}
+        if self.objective.name not in values:
+            raise _no_objective(self.objective.name, values)
+        self.curve.append(values)
+        score = values[self.objective.name]
+        if not (math.isfinite(score) and math.isfinite(values.get("loss", 0.0))):
+            self.ended_by = f"{DIVERGED} the loss is not a finite number in epoch {epoch + 1}"
+            self.model.stop_training = True
+        elif self._note_score(score):
+            self.best_weights = state_of(self.model, optimizer=False)
+        self.notify(len(self.curve), values)
+        stopped = self.stopping is not None and self.stopping.epochs_since_best >= self.stopping.patience
+        if stopped and not self.ended_by:
+            self.ended_by = EARLY_STOPPING
+            self.model.stop_training = True
+
+    def _note_score(self, score: float) -> bool:
+        """Take in one epoch's score; return whether it is the best so far."""
+        if self.stopping is not None:
+            self.stopping.update(score)
+        if self.best_score is not None and not self.objective.better(score, self.best_score):
+            return False
+        self.best_score, self.best_epoch = score, len(self.curve)
+        return True
+
+
+def _no_objective(name: str, logged: Mapping[str, float]) -> OptionError:
+    return OptionError(
+        "objective",
+        received=f"`{name}` is not logged by the model",
+        expected="one of " + ", ".join(sorted(logged)),
+        mend="Choose one of these, compile the model with that metric, or pass validation "
+        f"data.{did_you_mean(name, logged)}",
+    )

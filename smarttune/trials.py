@@ -1,0 +1,120 @@
+"""What was tried: trial records and the log they form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from smarttune.errors import RunError
+from smarttune.objectives import Objective
+from smarttune.space import Value
+
+Outcome = Literal["completed", "stopped", "diverged", "failed", "out_of_memory"]
+
+Scored = ("completed", "stopped")  # outcomes that leave a score and a model
+
+
+class TrialRecord(BaseModel):
+    """One finished trial: a configuration trained at one fidelity.
+
+    Attributes:
+        trial_id: The oracle's name for it.
+        values: Active hyperparameters without bookkeeping.
+        outcome: completed; stopped (by early stopping or the time limit); diverged
+            (a non-finite loss); failed (an exception); out_of_memory.
+        score: Best value of the objective over the epochs; None without one.
+        best_epoch: Epoch of that value, counted from 1 over the whole lineage.
+        initial_epoch: Epochs that its parent had trained.
+        num_epochs: Epochs trained in all, the parent's included.
+        max_epochs: Epochs that it was allowed.
+        curve: Logs of each epoch of the whole lineage, from the first.
+        seconds: Wall time.
+        parent: The trial that it continues, in a rung above the first.
+        rung: Level of successive halving, 0 for trials outside of brackets.
+        bracket: The ladder it belongs to; None outside of brackets.
+        is_default: It is the recommendation itself.
+        seed: Seeds weights, dropout and the order of the data.
+        num_parameters: Trainable parameters; None if unknown.
+        started: Seconds since the epoch of the clock, when it began.
+        message: What went wrong.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial_id: str
+    values: dict[str, Value]
+    outcome: Outcome
+    score: float | None = None
+    best_epoch: int | None = None
+    initial_epoch: int = 0
+    num_epochs: int = 0
+    max_epochs: int = 0
+    curve: Annotated[tuple[dict[str, float], ...], Field(repr=False)] = ()
+    seconds: float = 0.0
+    parent: str | None = None
+    rung: int = 0
+    bracket: int | None = None
+    is_default: bool = False
+    seed: int = 0
+    num_parameters: int | None = None
+    started: float = 0.0
+    message: str = ""
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether it left a score, and so a model."""
+        return self.outcome in Scored and self.score is not None and math.isfinite(self.score)
+
+
+class TrialLog(Sequence[TrialRecord]):
+    """Finished trials in the order in which they ended."""
+
+    def __init__(self, objective: Objective, records: Sequence[TrialRecord] = ()) -> None:
+        self.objective = objective
+        self._records = tuple(records)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int or slice, as any Sequence
+        return self._records[index]
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[TrialRecord]:
+        return iter(self._records)
+
+    def ranked(self) -> list[TrialRecord]:
+        """Scored trials, the best first; of a lineage only its last member counts."""
+        continued = {r.parent for r in self._records if r.is_scored}
+        scored = [r for r in self._records if r.is_scored and r.trial_id not in continued]
+        sign = -1.0 if self.objective.direction == "max" else 1.0
+        return sorted(scored, key=lambda r: (sign * (r.score or 0.0), r.trial_id))
+
+    def best(self) -> TrialRecord:
+        """The best trial.
+
+        Raises:
+            RunError: If no trial left a score.
+        """
+        ranked = self.ranked()
+        if not ranked:
+            outcomes = ", ".join(sorted({r.outcome for r in self._records})) or "none was run"
+            raise RunError(
+                "trials",
+                received=f"no trial left a score (outcomes: {outcomes})",
+                expected="at least one completed trial",
+                mend="Read the messages of the failed trials with `smarttune show RUN`, "
+                "or give the search more time.",
+            )
+        return ranked[0]
+
+    def default(self) -> TrialRecord | None:
+        """The trial of the recommendation itself, if it was run and left a score."""
+        return next((r for r in self._records if r.is_default and r.is_scored), None)
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs trained over all trials; what a parent trained counts once."""
+        return sum(r.num_epochs - r.initial_epoch for r in self._records)
