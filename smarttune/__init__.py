@@ -1,3 +1,82 @@
-"""Hyperparameter tuning for Keras that starts from documented knowledge and says why."""
+"""Hyperparameter tuning for Keras that starts from documented knowledge and says why.
+
+>>> import smarttune
+>>> recommendation = smarttune.suggest("data.csv", target="y")   # doctest: +SKIP
+>>> run = smarttune.search("data.csv", target="y", time="10m")   # doctest: +SKIP
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smarttune.errors import SmartTuneError
+    from smarttune.facts import Facts
+    from smarttune.job import resume, search
+    from smarttune.models import HyperModel, narrow
+    from smarttune.oracles import BayesianOracle, GridOracle, HyperbandOracle, RandomOracle
+    from smarttune.recommend import Recommendation, recommend
+    from smarttune.rulebook import load_rulebook
+    from smarttune.search import Run, SmartTuner, TrialPolicy
+    from smarttune.space import SearchSpace
+    from smarttune.suggest import suggest
+    from smarttune.trials import TrialLog, TrialRecord
 
 __version__ = "0.1.0"
+
+# Opened on first use, so that reading rules never pays for Keras.
+_HOMES = {
+    "BayesianOracle": "oracles",
+    "Facts": "facts",
+    "GridOracle": "oracles",
+    "HyperModel": "models",
+    "HyperbandOracle": "oracles",
+    "RandomOracle": "oracles",
+    "Recommendation": "recommend",
+    "Run": "search",
+    "SearchSpace": "space",
+    "SmartTuneError": "errors",
+    "SmartTuner": "search",
+    "TrialLog": "trials",
+    "TrialPolicy": "search",
+    "TrialRecord": "trials",
+    "load_rulebook": "rulebook",
+    "narrow": "models",
+    "recommend": "recommend",
+    "resume": "job",
+    "search": "job",
+    "suggest": "suggest",
+}
+
+__all__ = [
+    "BayesianOracle",
+    "Facts",
+    "GridOracle",
+    "HyperModel",
+    "HyperbandOracle",
+    "RandomOracle",
+    "Recommendation",
+    "Run",
+    "SearchSpace",
+    "SmartTuneError",
+    "SmartTuner",
+    "TrialLog",
+    "TrialPolicy",
+    "TrialRecord",
+    "__version__",
+    "load_rulebook",
+    "narrow",
+    "recommend",
+    "resume",
+    "search",
+    "suggest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

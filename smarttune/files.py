@@ -25,6 +25,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
+            os.fchmod(file.fileno(), 0o666 & ~_umask())
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -32,6 +33,13 @@ def write_bytes(path: Path, content: bytes) -> None:
             if temporary:
                 os.unlink(temporary)
         raise cannot_write(path, error) from error
+
+
+def _umask() -> int:
+    """The process's mask; the only way to read it is to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def cannot_write(path: Path, error: OSError) -> RunError:

@@ -108,7 +108,7 @@ def visible_gpus(environment: Mapping[str, str]) -> list[tuple[float | None, flo
     if program is None:
         return []
     try:
-        answer = subprocess.run(  # noqa: S603  (a fixed program with fixed arguments)
+        answer = subprocess.run(
             [program, *_GPU_QUERY],
             capture_output=True,
             text=True,

@@ -282,12 +282,13 @@ def recommend(
             settings[f"{name}[{column}]"] = _for_column(setting, column, column_passes[key].settings)
     passes = [overall, *column_passes.values()]
     fired = {code for p in passes for code in p.fired}
+    advice = {(a.rule, a.text): a for p in passes for a in p.advice}
     unknown = {u.rule: u for p in passes for u in p.unknown if u.rule not in fired}
     silent = {r.code for r in book.rules} - fired - unknown.keys()
     return Recommendation(
         facts=facts,
         settings=settings,
-        advice=tuple(overall.advice),
+        advice=tuple(advice.values()),
         silent=tuple(sorted(silent)),
         unknown=tuple(unknown[code] for code in sorted(unknown)),
         warnings=tuple(warnings),
@@ -504,10 +505,24 @@ def _winner(
     candidates: Sequence[_Candidate], bound: Range | None
 ) -> tuple[_Candidate | None, Range]:
     for candidate in candidates:
-        range_ = candidate.proposal.range if bound is None else meet(candidate.proposal.range, bound)
+        range_ = candidate.proposal.range if bound is None else _within(candidate, bound)
         if range_ is not None:
             return candidate, simplest(range_)
     return None, Fixed(value=0)
+
+
+def _within(candidate: _Candidate, bound: Range) -> Range | None:
+    """What a bound leaves of a candidate's range.
+
+    A fixed number beyond the bound means as near to it as may be: a batch of 256
+    where 128 fit is 128, not whatever the next rule says.
+    """
+    range_ = candidate.proposal.range
+    met = meet(range_, bound)
+    if met is None and isinstance(range_, Fixed) and not isinstance(range_.value, (str, bool)):
+        nearest = bound.clamp(range_.value)
+        return Fixed(value=nearest) if not isinstance(nearest, (str, bool)) else None
+    return met
 
 
 def _lost(loser: _Candidate, winner: _Candidate, bound: Range | None) -> Overruled:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,7 +69,7 @@ def test_brackets_are_consistent(low: int, more: int, factor: int) -> None:
         assert epochs == sorted(set(epochs))
         assert low <= epochs[0]
         assert epochs[-1] == low + more
-        assert all(b <= a // factor for a, b in zip(trials, trials[1:], strict=False))
+        assert all(b <= a // factor for a, b in itertools.pairwise(trials))
         assert trials[-1] >= 1
 
 

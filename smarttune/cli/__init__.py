@@ -23,20 +23,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    import click
-
     try:
-        result = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        app(args=list(arguments) if arguments is not None else None)
     except SmartTuneError as error:
         print(f"Error: {error}", file=sys.stderr)
         return EXIT_USER
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USER
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
+        # The reader of our output, such as `head`, has seen enough.
         sys.stderr.close()
-        return 0
-    return result if isinstance(result, int) else 0
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    return 0

@@ -8,6 +8,8 @@ import typer
 
 import smarttune
 from smarttune.cli import rules
+from smarttune.cli.runs import export, predict, show
+from smarttune.cli.search import resume, search
 from smarttune.cli.suggest import suggest
 
 app = typer.Typer(
@@ -18,7 +20,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
-app.command()(suggest)
+for command in (suggest, search, resume, show, predict, export):
+    app.command()(command)
 app.add_typer(rules.app, name="rules")
 
 

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 from smarttune.data.dataset import Progress, RawTable, ReadOptions
 from smarttune.data.dialect import QUOTED, UNQUOTED, Dialect, sniff
-from smarttune.data.opening import broken_archive, is_compressed, open_binary, undecodable
+from smarttune.data.opening import (
+    broken_archive,
+    is_compressed,
+    open_binary,
+    undecodable,
+)
 from smarttune.data.reservoir import Reservoir, row_limit
 from smarttune.data.tidy import MISSING_WORDS, TARGET_MISSING_WORDS
 from smarttune.errors import DataError
@@ -90,7 +95,8 @@ def _columns(table: RawTable, path: Path, dialect: Dialect) -> pd.DataFrame:
     if not dialect.trailing:
         return frame
     if not bool(gaps.all()):
-        raise _ragged(path, dialect, ValueError("a field follows the last delimiter"))
+        line = int((~gaps).to_numpy().argmax()) + 1 + dialect.header
+        raise _ragged_at(path, dialect, line, len(dialect.names))
     return frame.iloc[:, :-1]
 
 
@@ -234,6 +240,6 @@ def _ragged_at(path: Path, dialect: Dialect, line: int, found: int) -> DataError
     return DataError(
         f"{path}:{line}",
         received=f"this line has {found} field(s) (delimiter: {delimiter})",
-        expected=f"{len(dialect.names)} fields as in the other lines",
+        expected=f"{len(dialect.columns)} fields as in the other lines",
         mend="Quote fields that hold the delimiter, or fill in or remove this line.",
     )

@@ -275,18 +275,23 @@ def _ends_with_delimiter(rows: Rows, has_header: bool) -> bool:
     return all(len(row) == (width if unnamed else width + 1) for row in body)
 
 
+def _has_row_names(rows: Rows) -> bool:
+    """Whether each row starts with its own name, which has no heading, as R writes tables."""
+    body = rows[1:]
+    one_more = bool(body) and all(len(row) == len(rows[0]) + 1 for row in body)
+    return one_more and len({row[0] for row in body}) == len(body)
+
+
 def _names(rows: Rows, has_header: bool, trailing: bool) -> tuple[list[str], list[str]]:
     """Return one name per field; without a header they are numbered from 1."""
     width = Counter(len(row) for row in rows[has_header:] or rows).most_common(1)[0][0]
     if not has_header:
         names = [f"column_{i}" for i in range(1, width + 1)]
-        return names, [
-            "The first line holds data, not names: the columns are called "
-            f"{names[0]} to {names[-1]}."
-        ]
+        called = f"{names[0]} to {names[-1]}"
+        return names, [f"The first line holds data, not names: the columns are called {called}."]
     first: Sequence[str] = rows[0]
     if trailing:
         first = [*first[: width - 1], ""]
-    elif rows[1:] and all(len(row) == len(first) + 1 for row in rows[1:]):
-        first = ["row_name", *first]  # row names without a heading, as R writes them
+    elif _has_row_names(rows):
+        first = ["row_name", *first]
     return clean_names(first)

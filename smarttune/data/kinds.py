@@ -27,7 +27,7 @@ _DATETIME_SAMPLE = 200
 
 _CAMEL_IDENTIFIER = re.compile(r"[a-z](?:Id|ID)$")
 _PLAIN_IDENTIFIER = re.compile(
-    r"(?:^|[_\s.\-])(?:id|ids|uuid|guid|key|index|idx|rownum|row_?number|row_?name)$",
+    r"(?:^|[_\s.\-])(?:id|ids|uuid|guid|key|index|idx|rownum|row[_\s]?number|row[_\s]?name)$",
     re.IGNORECASE,
 )
 _DATE_LIKE = re.compile(

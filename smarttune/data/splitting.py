@@ -39,7 +39,8 @@ def split(
     Args:
         target: One value or one row per sample.
         problem: "binary" and "multiclass" are stratified: each part holds every class in
-            its overall share, to one row; a class of one row goes to training.
+            its overall share, as nearly as whole rows allow; training holds every class if
+            it has a row for each.
         validation_fraction: Share of all rows used to compare trials.
         test_fraction: Share of all rows held back until the end.
         seed: Seeds the shuffle.
@@ -105,8 +106,8 @@ def _stratified(
 ) -> npt.NDArray[np.int64]:
     """Reorder shuffled rows so that every stretch holds all classes in their shares.
 
-    The i-th of the m rows of a class gets the key i / m; sorted by key, the classes
-    interleave evenly, and the first row of every class comes before all others.
+    The i-th of the m rows of a class, counted from 0, gets the key (i + 1/2) / m; sorted by
+    key, the classes interleave evenly. The first row of every class comes before all others.
     """
     import numpy as np
     import pandas as pd
@@ -121,4 +122,5 @@ def _stratified(
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     ranks = np.empty(len(codes), dtype="float64")
     ranks[by_class] = np.arange(len(codes)) - starts[codes[by_class]]
-    return order[np.argsort(ranks / counts[codes], kind="stable")]
+    keys = np.where(ranks == 0, 0, (ranks + 0.5) / counts[codes])
+    return order[np.argsort(keys, kind="stable")]

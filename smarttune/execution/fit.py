@@ -75,6 +75,7 @@ def fit_arrays(
         validation_data=(data.x_validation, data.y_validation),
         validation_batch_size=VALIDATION_BATCH_SIZE,
         callbacks=list(callbacks),
+        shuffle=False,  # the batches come shuffled
         verbose=0,
     )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smarttune.models.codec import TargetCodec
-    from smarttune.models.declare import declare
+    from smarttune.models.declaration import declare
     from smarttune.models.dense import DenseHyperModel, TrainingPlan
     from smarttune.models.export import exported_model, raw_inputs
     from smarttune.models.hypermodel import HyperModel, narrow
@@ -23,7 +23,7 @@ _HOMES = {
     "TablePreprocessor": "preprocessing",
     "TargetCodec": "codec",
     "TrainingPlan": "dense",
-    "declare": "declare",
+    "declare": "declaration",
     "exported_model": "export",
     "narrow": "hypermodel",
     "raw_inputs": "export",

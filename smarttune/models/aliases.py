@@ -89,14 +89,15 @@ def checked_names(names: Mapping[str, str | None] | None) -> dict[str, str | Non
     table: dict[str, str | None] = {}
     for key, value in (names or {}).items():
         if value is not None and value not in HYPERPARAMETERS:
-            canonical = canonical_name(value)
-            if canonical is None:
+            meant = canonical_name(value)
+            if meant is None:
                 raise SettingError(
                     f"names[{key!r}]",
                     received=f"`{value}` is not a hyperparameter",
                     expected="a canonical name such as optimizer.learning_rate, or None",
                     mend=f"Correct the name.{did_you_mean(value, HYPERPARAMETERS)}",
                 )
-            value = canonical
-        table[key] = value
+            table[key] = meant
+        else:
+            table[key] = value
     return table

@@ -20,6 +20,7 @@ FALSE_TEXTS = frozenset({"false", "no", "n", "f", "0", "off"})
 # Shape of the timestamps that an exported model reads; ISO 8601 without a zone.
 ISO_LENGTH = len("2024-05-06T07:08:09")
 
+_MONTHS = 12
 # Day or month, separator, month or day, year.
 _THREE_NUMBERS = r"^\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{2,4}"
 
@@ -51,28 +52,31 @@ def numbers(column: pd.Series[Any]) -> np.ndarray:
     return values
 
 
-def dates(column: pd.Series[Any], *, day_first: bool = False) -> pd.Series[Any]:
+def dates(
+    column: pd.Series[Any], *, day_first: bool = False, written: str | None = None
+) -> pd.Series[Any]:
     """A column as naive timestamps; zones are dropped after conversion to UTC.
 
     Args:
         column: Cells; what is no date becomes missing.
         day_first: Whether 05/06/2024 is the fifth of June. ISO 8601 is not touched by it.
+        written: Format of the text, as `strptime` takes it, tried before any other.
     """
     import pandas as pd
 
     if not pd.api.types.is_datetime64_any_dtype(column.dtype):
-        column = _parse_dates(column, day_first=day_first)
+        column = _parse_dates(column, day_first=day_first, written=written)
     if getattr(column.dtype, "tz", None) is not None:
         column = column.dt.tz_convert("UTC").dt.tz_localize(None)
     return column
 
 
-def _parse_dates(column: pd.Series[Any], *, day_first: bool) -> pd.Series[Any]:
-    """ISO 8601 where that reads a cell, else cell by cell in whatever format fits."""
+def _parse_dates(column: pd.Series[Any], *, day_first: bool, written: str | None) -> pd.Series[Any]:
+    """The known format or ISO 8601 where that reads a cell, else whatever format fits."""
     import pandas as pd
 
     raw = column.astype("str").where(column.notna())
-    parsed = pd.to_datetime(raw, format="ISO8601", errors="coerce", utc=True)
+    parsed = pd.to_datetime(raw, format=written or "ISO8601", errors="coerce", utc=True)
     left = raw[parsed.isna() & raw.notna()]
     if len(left):
         with warnings.catch_warnings():
@@ -95,11 +99,15 @@ def writes_day_first(column: pd.Series[Any]) -> bool:
     if not len(found):
         return False
     first, second = found[0].astype(int), found[2].astype(int)
-    return bool((first > 12).any() or ((found[1] == ".").all() and not (second > 12).any()))
+    return bool(
+        (first > _MONTHS).any() or ((found[1] == ".").all() and not (second > _MONTHS).any())
+    )
 
 
-def iso_texts(column: pd.Series[Any], *, day_first: bool = False) -> np.ndarray:
+def iso_texts(
+    column: pd.Series[Any], *, day_first: bool = False, written: str | None = None
+) -> np.ndarray:
     """A column of dates as ISO 8601 text to the second, shape (rows,); missing is ""."""
-    parsed = dates(column, day_first=day_first)
+    parsed = dates(column, day_first=day_first, written=written)
     text = parsed.dt.strftime("%Y-%m-%dT%H:%M:%S")
     return np.asarray(text.where(parsed.notna(), "").to_numpy(dtype=object))

@@ -21,6 +21,8 @@ TRANSFORMS = ("none", "standardize", "log1p_standardize")
 # ours: half a row is added to every class so that a class absent from the training
 # rows still has a finite log-probability (Jeffreys' prior).
 PRIOR_ROWS = 0.5
+# A label is given where it is at least as likely as not.
+_EVEN = 0.5
 # Largest exponent whose exp fits a float64.
 _MAX_EXPONENT = math.log(np.finfo(np.float64).max)
 
@@ -193,7 +195,7 @@ class TargetCodec(BaseModel):
         labels: Sequence[Any] = self.classes or self.names
         columns = {f"probability_{n}": shares[:, i] for i, n in enumerate(labels)}
         if self.problem == "multilabel":
-            chosen = {n: (shares[:, i] >= 0.5).astype(int) for i, n in enumerate(self.names)}
+            chosen = {n: (shares[:, i] >= _EVEN).astype(int) for i, n in enumerate(self.names)}
             return pd.DataFrame({**chosen, **columns})
         winners = [self.classes[i] for i in shares.argmax(axis=1)]
         return pd.DataFrame({"prediction": winners, **columns})
@@ -251,9 +253,7 @@ def _labels(problem: str, classes: Sequence[Value]) -> tuple[Value, ...]:
         raise DataError(
             "classes",
             received=f"{len(labels)} classes ({', '.join(map(str, labels[:10]))}) for `{problem}`",
-            expected="two different classes"
-            if problem == "binary"
-            else "at least two different classes",
+            expected=("" if problem == "binary" else "at least ") + "two different classes",
             mend="Give the matching problem with --problem, or check the target column.",
         )
     return labels

@@ -29,6 +29,9 @@ Scaling = Literal["standardize", "robust_scale_smooth_clip", "quantile_normal"]
 
 # Holzmüller et al. 2024 (RealMLP), section 3: x / sqrt(1 + (x / 3)^2) keeps values in (-3, 3).
 SMOOTH_CLIP = 3.0
+# ours: no training row lies this many deviations off (that takes 10^8 rows), and float16
+# holds numbers up to 65504; a cell beyond it is a slip of the pen or another unit.
+FARTHEST = 1e4
 # ours: one knot per this many rows keeps each quantile stable ...
 ROWS_PER_KNOT = 30
 # ... and these bounds keep small tables smooth and the saved model small.
@@ -104,7 +107,9 @@ class NumericColumn(_Frozen):
         if self.scaling == "quantile_normal":
             scaled = np.interp(values, self.knots, self.scores)
         else:
-            scaled = (values - self.center) / self.scale
+            with np.errstate(over="ignore"):  # an infinite quotient is clipped like a large one
+                scaled = (values - self.center) / self.scale
+            scaled = np.clip(scaled, -FARTHEST, FARTHEST)
             if self.scaling == "robust_scale_smooth_clip":
                 scaled = scaled / np.sqrt(1.0 + (scaled / SMOOTH_CLIP) ** 2)
         parts = [scaled, missing] if self.indicator else [scaled]
@@ -206,6 +211,7 @@ class DatetimeColumn(_Frozen):
         name: Column name.
         parts: The parts that vary among the training rows.
         day_first: Whether 05/06/2024 is the fifth of June.
+        written: Format of the text, where it was measured.
         center: Mean year.
         scale: Standard deviation of the year, never 0.
         indicator: Whether a 0/1 input says that the cell was missing.
@@ -215,15 +221,18 @@ class DatetimeColumn(_Frozen):
     name: str
     parts: tuple[DatePart, ...]
     day_first: bool = False
+    written: str | None = None
     center: float = 0.0
     scale: float = 1.0
     indicator: bool = False
 
     @classmethod
-    def fit(cls, name: str, column: pd.Series[Any], *, indicate: bool) -> DatetimeColumn:
+    def fit(
+        cls, name: str, column: pd.Series[Any], *, indicate: bool, written: str | None = None
+    ) -> DatetimeColumn:
         """Learn which parts vary, and the scale of the years."""
         day_first = writes_day_first(column)
-        parsed = dates(column, day_first=day_first)
+        parsed = dates(column, day_first=day_first, written=written)
         seen = parsed[parsed.notna()]
         varying = tuple(p for p in _PARTS if np.unique(_part(seen, p)).size > 1)
         years = seen.dt.year.to_numpy(dtype=np.float64)
@@ -231,6 +240,7 @@ class DatetimeColumn(_Frozen):
             name=name,
             parts=varying,
             day_first=day_first,
+            written=written,
             center=float(years.mean()) if years.size else 0.0,
             scale=(float(years.std()) if years.size else 0.0) or 1.0,
             indicator=bool(indicate and parsed.isna().any()),
@@ -247,7 +257,7 @@ class DatetimeColumn(_Frozen):
 
     def encode(self, column: pd.Series[Any]) -> np.ndarray:
         """Cells as inputs, float32, shape (rows, len(inputs)); a missing date is all zeros."""
-        parsed = dates(column, day_first=self.day_first)
+        parsed = dates(column, day_first=self.day_first, written=self.written)
         missing = parsed.isna().to_numpy()
         parts: list[np.ndarray] = []
         for part in self.parts:

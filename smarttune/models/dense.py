@@ -21,7 +21,7 @@ from smarttune.models.compiling import (
     make_optimizer,
     needed,
 )
-from smarttune.models.declare import declare
+from smarttune.models.declaration import declare
 from smarttune.models.hypermodel import HyperModel
 from smarttune.models.preprocessing import TablePreprocessor
 from smarttune.space import Value
@@ -174,8 +174,7 @@ class _Network:
         if columns:
             indices = keras.Input((len(columns),), dtype="int32", name="categorical")
             inputs["categorical"] = indices
-            for i, column in enumerate(columns):
-                parts.append(self._column(indices[:, i], i))
+            parts += [self._column(indices[:, i], i) for i in range(len(columns))]
         if len(parts) == 1:
             return inputs, parts[0]
         return inputs, layers.Concatenate(name="features")(parts)
@@ -275,7 +274,7 @@ class _Network:
         if bounds is None:
             return x
         low, high = bounds
-        return low + (high - low) * ops.sigmoid(x)
+        return ops.sigmoid(x) * (high - low) + low
 
     def _bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Encoded bounds of a regression target whose output is a sigmoid, else None."""

@@ -18,6 +18,7 @@ from smarttune.models.cells import ISO_LENGTH, iso_texts, numbers, texts
 from smarttune.models.codec import TargetCodec
 from smarttune.models.columns import (
     CYCLES,
+    FARTHEST,
     SMOOTH_CLIP,
     BooleanColumn,
     CategoricalColumn,
@@ -74,7 +75,7 @@ def raw_inputs(frame: pd.DataFrame, preprocessor: TablePreprocessor) -> dict[str
         if isinstance(column, NumericColumn):
             values = numbers(cells)
         elif isinstance(column, DatetimeColumn):
-            values = iso_texts(cells, day_first=column.day_first)
+            values = iso_texts(cells, day_first=column.day_first, written=column.written)
         else:
             values = texts(cells)
         raw[names[column.name]] = values
@@ -191,6 +192,7 @@ def _scaled(columns: list[NumericColumn], x: Any) -> tuple[Any, Any]:
     if columns[0].scaling == "quantile_normal":  # one setting holds for all columns
         return _interpolated(columns, x), flags
     x = (x - _row([c.center for c in columns])) / _row([c.scale for c in columns])
+    x = ops.clip(x, -FARTHEST, FARTHEST)
     if columns[0].scaling == "robust_scale_smooth_clip":
         x = x / ops.sqrt(1.0 + ops.square(x / SMOOTH_CLIP))
     return x, flags

@@ -215,10 +215,12 @@ def _of_free(declared: Declaration, recommended: Range, value: Value) -> Declara
         kept: list[Value] = [kind(v) for v in met.values]
         options = {"values": kept, "ordered": True, "default": _default(declared, kept, value)}
         return Declaration("Choice", options)
+    # KerasTuner rounds integers of a reversed log scale below their lower bound.
+    reverse = sampling == "reverse_log" and not whole
     narrowed: dict[str, Any] = {
         "min_value": met.low,
         "max_value": met.high,
-        "sampling": sampling if sampling == "reverse_log" else _kt_sampling(met),
+        "sampling": sampling if reverse else _kt_sampling(met),
         "default": kind(met.clamp(value)),
     }
     if met.sampling == "power_of_two":

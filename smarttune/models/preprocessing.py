@@ -98,7 +98,7 @@ class TablePreprocessor(BaseModel):
                 mend="Check the columns' kinds in the fingerprint, or give other columns.",
             )
         require_columns(frame, [c.name for c in used])
-        fitted = [_FITTERS[c.kind](c.name, frame[c.name], settings) for c in used]
+        fitted = [_FITTERS[c.kind](c, frame[c.name], settings) for c in used]
         return cls(columns=tuple(fitted))
 
     @property
@@ -179,21 +179,26 @@ def _indicate(settings: Mapping[str, Value]) -> bool:
     return _one_of(settings, name, MISSING, name) == "median_and_indicator"
 
 
-def _numeric(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+def _numeric(profile: ColumnLike, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
     key = "model.numeric_preprocessing"
     scaling = cast("Scaling", _one_of(settings, key, SCALINGS, key))
-    return NumericColumn.fit(name, column, scaling=scaling, indicate=_indicate(settings))
+    return NumericColumn.fit(profile.name, column, scaling=scaling, indicate=_indicate(settings))
 
 
-def _boolean(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
-    return BooleanColumn.fit(name, column, indicate=_indicate(settings))
+def _boolean(profile: ColumnLike, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    return BooleanColumn.fit(profile.name, column, indicate=_indicate(settings))
 
 
-def _datetime(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
-    return DatetimeColumn.fit(name, column, indicate=_indicate(settings))
+def _datetime(profile: ColumnLike, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    # Not every profile measures the format; without it the column's own cells decide.
+    written = getattr(profile, "datetime_format", None)
+    return DatetimeColumn.fit(profile.name, column, indicate=_indicate(settings), written=written)
 
 
-def _categorical(name: str, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+def _categorical(
+    profile: ColumnLike, column: pd.Series[Any], settings: Mapping[str, Value]
+) -> Column:
+    name = profile.name
     encoding = _one_of(settings, "model.encoding", ENCODINGS, f"model.encoding[{name}]")
     levels = tuple(sorted({t for t in texts(column) if t}))
     if encoding == "one_hot":

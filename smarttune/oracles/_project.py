@@ -7,6 +7,7 @@ moment loses the project. Here a file is replaced as a whole.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,22 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise _unreadable(path, f"it holds a {type(data).__name__}")
     return data
+
+
+def check_settings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Compare an oracle's settings with those of the search that it resumes.
+
+    Raises:
+        RunError: If one of them differs.
+    """
+    for name, value in theirs.items():
+        if mine.get(name) != value:
+            raise RunError(
+                "resume",
+                received=f"{name} was {value} and is now {mine.get(name)}",
+                expected="the settings that the search was started with",
+                mend=f"Keep {name}, or start anew with another project name.",
+            )
 
 
 def local_folder(directory: object) -> Path:

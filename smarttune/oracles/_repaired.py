@@ -115,7 +115,9 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def exhausted(self) -> Proposal:
         """Answer when no configuration is left; running trials may still find some."""
-        return _outcomes.idle_or_stopped(bool(self.ongoing_trials) and not self.hyperparameters.space)
+        return _outcomes.idle_or_stopped(
+            bool(self.ongoing_trials) and not self.hyperparameters.space
+        )
 
     # KerasTuner's contract.
 
@@ -192,7 +194,8 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         self._run_times[known.trial_id] += 1
         self._settle(known)
         self._save_trial(known)
-        self._release(known)
+        for tuner_id in [k for k, t in self.ongoing_trials.items() if t is known]:
+            del self.ongoing_trials[tuner_id]
         self.save()
         if known.trial_id in self._display.trial_start:
             self._display.on_trial_end(known)
@@ -257,15 +260,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         Raises:
             RunError: If another search wrote it.
         """
-        mine, theirs = self.settings(), state.get("settings", {})
-        for name, value in theirs.items():
-            if mine.get(name) != value:
-                raise RunError(
-                    "resume",
-                    received=f"{name} was {value} and is now {mine.get(name)}",
-                    expected="the settings that the search was started with",
-                    mend=f"Keep {name}, or start anew with another project name.",
-                )
+        _project.check_settings(self.settings(), state.get("settings", {}))
         # KerasTuner changes what it reads.
         super().set_state(copy.deepcopy(dict(state)))
         self._num_initial_taken = state.get("num_initial_taken", 0)
@@ -322,11 +317,6 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
                 return
             trial.status = TrialStatus.FAILED
         self.end_order.append(trial.trial_id)
-
-    def _release(self, trial: Any) -> None:
-        for tuner_id, ongoing in list(self.ongoing_trials.items()):
-            if ongoing.trial_id == trial.trial_id:
-                del self.ongoing_trials[tuner_id]
 
     def _check_consecutive_failures(self) -> None:
         limit = self.max_consecutive_failed_trials

@@ -30,7 +30,8 @@ class BayesianOracle(RepairedOracle):
     """Proposes by a tree-structured Parzen estimator (Optuna's TPE).
 
     Trials that diverged or crashed count as the worst of all, so that their
-    region is avoided; KerasTuner's own Bayesian oracle scores an infinite loss 0.
+    region is tried less; KerasTuner's own Bayesian oracle scores an infinite
+    loss 0. TPE keeps exploring: it may return to a choice that always fails.
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, a list of them, or None.

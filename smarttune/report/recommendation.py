@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from smarttune.errors import SettingError, did_you_mean
 from smarttune.facts import FACTS
 from smarttune.recommend import Recommendation, Setting
 from smarttune.rulebook import Rulebook
-from smarttune.space import Choice, Fixed, NormalPrior, WeightsPrior, show_value
+from smarttune.space import Choice, Fixed, NormalPrior, Value, WeightsPrior, show_value
 
 _WIDTH = 96
 _GROUPS = {
@@ -84,8 +84,16 @@ def _setting_lines(name: str, setting: Setting, book: Rulebook) -> list[str]:
 def _range_text(setting: Setting) -> str:
     text = "" if isinstance(setting.range, Fixed) else f"   search {setting.range}{_prior_text(setting)}"
     for parent, values in setting.active_when.items():
-        text += f"   only where {parent} is {' or '.join(show_value(v) for v in values)}"
+        text += f"   only where {parent} is {_listed(values)}"
     return text
+
+
+def _listed(values: Sequence[Value]) -> str:
+    """`5 to 16` for a run of whole numbers, else `a or b`."""
+    numbers = [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+    if len(numbers) == len(values) > 2 and numbers[-1] - numbers[0] == len(numbers) - 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return " or ".join(show_value(v) for v in values)
 
 
 def _prior_text(setting: Setting) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from smarttune.errors import RuleMistake, RulePackError, SmartTuneError, did_you_mean
 from smarttune.rulebook import yaml
+from smarttune.rulebook.cache import ParsedFiles
 from smarttune.rulebook.schema import PackInfo, Rule, Source
 from smarttune.space import HYPERPARAMETERS, HyperparameterDef
 
@@ -103,13 +104,14 @@ class _Loader:
     """Gathers packs and mistakes; `finish` checks what spans several files."""
 
     def __init__(self) -> None:
+        self.cache = ParsedFiles(builtin_folder())
         self.mistakes: list[SmartTuneError] = []
         self.sources: dict[str, Source] = {}
         self.hyperparameters = dict(HYPERPARAMETERS)
         self.packs: list[Pack] = []
         self.rules: dict[str, Rule] = {}
         self.files: dict[str, Path] = {}
-        self.positions: dict[str, yaml.Positions] = {}
+        self.known_positions: dict[Path, yaml.Positions] = {}
         self.seen: set[Path] = set()
 
     def add(self, path: Path) -> None:
@@ -141,11 +143,11 @@ class _Loader:
     def _read_sources(self, file: Path) -> None:
         if not file.exists():
             return
-        data, positions = self._read(file)
+        data = self._read(file)
         if not isinstance(data, dict):
             return
         for key, value in data.items():
-            source = self._validate(Source, value, file, positions, prefix=(key,))
+            source = self._validate(Source, value, file, prefix=(key,))
             if source is not None:
                 self.sources[key] = source
 
@@ -167,32 +169,31 @@ class _Loader:
             return PackInfo(
                 pack="unnamed", prefixes=(), version="0", title=folder.name, about=str(folder)
             )
-        data, positions = self._read(file)
-        return None if data is None else self._validate(PackInfo, data, file, positions)
+        data = self._read(file)
+        return None if data is None else self._validate(PackInfo, data, file)
 
     def _read_rule(self, file: Path, info: PackInfo) -> Rule | None:
-        data, positions = self._read(file)
-        rule = None if data is None else self._validate(Rule, data, file, positions)
+        data = self._read(file)
+        rule = None if data is None else self._validate(Rule, data, file)
         if rule is None:
             return None
-        where = _at(file, positions, ("code",))
         if file.name != rule.filename:
             self._mistake(
-                where,
+                self._at(file, ("code",)),
                 f"the file of rule {rule.code} is named `{file.name}`",
                 f"`{rule.filename}`",
                 "Rename the file, or correct `code` and `name`.",
             )
         if info.prefixes and rule.code[:-3] not in info.prefixes:
             self._mistake(
-                where,
+                self._at(file, ("code",)),
                 f"the code {rule.code} has a prefix that pack `{info.pack}` does not own",
                 f"a prefix among {', '.join(info.prefixes)}",
                 "Change the code, or add the prefix to pack.yaml.",
             )
         if rule.code in self.rules:
             self._mistake(
-                where,
+                self._at(file, ("code",)),
                 f"the code {rule.code} is taken by {self.files[rule.code]}",
                 "a code used once",
                 "Give one of the two another code.",
@@ -200,31 +201,47 @@ class _Loader:
             return None
         self.rules[rule.code] = rule
         self.files[rule.code] = file
-        self.positions[rule.code] = positions
         return rule
 
-    def _read(self, file: Path) -> tuple[Any, yaml.Positions]:
+    def _read(self, file: Path) -> Any:
         try:
-            return yaml.load(file.read_text(encoding="utf-8"), str(file))
+            if (kept := self.cache.get(file)) is not None:
+                return kept
+            data, positions = yaml.load(file.read_text(encoding="utf-8"), str(file))
         except RuleMistake as mistake:
             self.mistakes.append(mistake)
         except UnicodeDecodeError as error:
-            self._mistake(str(file), f"byte {error.start} is not UTF-8", "UTF-8 text", "Save it as UTF-8.")
+            received = f"byte {error.start} is not UTF-8"
+            self._mistake(str(file), received, "UTF-8 text", "Save it as UTF-8.")
         except OSError as error:
-            self._mistake(str(file), f"it cannot be read ({error.strerror})", "a readable file", "Check its permissions.")
-        return None, {}
+            received = f"it cannot be read ({error.strerror})"
+            self._mistake(str(file), received, "a readable file", "Check its permissions.")
+        else:
+            self.known_positions[file] = positions
+            if file.is_relative_to(builtin_folder()):
+                self.cache.put(file, data)
+            return data
+        return None
+
+    def _at(self, file: Path, path: yaml.Path) -> str:
+        """`file:line:column` of a value."""
+        line, column = _position(self._positions(file), path)
+        return f"{_short(file)}:{line}:{column}"
+
+    def _positions(self, file: Path) -> yaml.Positions:
+        """Where every value of a file stands; read again if the data came from the cache."""
+        if file not in self.known_positions:
+            text = file.read_text(encoding="utf-8")
+            self.known_positions[file] = yaml.load(text, str(file))[1]
+        return self.known_positions[file]
 
     def _validate(
-        self,
-        model: type[M],
-        data: Any,
-        file: Path,
-        positions: yaml.Positions,
-        prefix: yaml.Path = (),
+        self, model: type[M], data: Any, file: Path, prefix: yaml.Path = ()
     ) -> M | None:
         try:
             return model.model_validate(data, context={"hyperparameters": self.hyperparameters})
         except ValidationError as error:
+            positions = self._positions(file)
             self.mistakes += _mistakes(error, model, file, positions, prefix)
             return None
 
@@ -242,13 +259,14 @@ class _Loader:
             self._check_dependency_cycles()
         if self.mistakes:
             raise RulePackError(self.mistakes)
+        self.cache.save()
         ordered = tuple(self.rules[code] for code in sorted(self.rules))
         return Rulebook(
             ordered, self.sources, tuple(self.packs), self.hyperparameters, self.files
         )
 
     def _where(self, code: str, path: yaml.Path) -> str:
-        return _at(self.files[code], self.positions[code], path)
+        return self._at(self.files[code], path)
 
     def _check_references(self, rule: Rule) -> None:
         for i, item in enumerate(rule.provenance):
@@ -337,11 +355,6 @@ def _pack_folders(path: Path) -> list[Path]:
 
 def _rule_files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.yaml") if p.name not in ("pack.yaml", "sources.yaml"))
-
-
-def _at(file: Path, positions: yaml.Positions, path: yaml.Path) -> str:
-    line, column = _position(positions, path)
-    return f"{_short(file)}:{line}:{column}"
 
 
 def _position(positions: yaml.Positions, path: yaml.Path) -> tuple[int, int]:

@@ -20,18 +20,22 @@ def select(book: Rulebook, select: Sequence[str] = (), ignore: Sequence[str] = (
     Raises:
         OptionError: If a word selects no rule.
     """
-    chosen = _matching(book, select, "--select") if select else set(book.rules)
-    ignored = _matching(book, ignore, "--ignore")
-    return book.replace_rules(r for r in book.rules if r in chosen and r not in ignored)
+    if not select and not ignore:
+        return book
+    codes = {r.code for r in book.rules}
+    chosen = _matching(book, select, "--select") if select else codes
+    chosen = chosen - _matching(book, ignore, "--ignore")
+    return book.replace_rules(r for r in book.rules if r.code in chosen)
 
 
-def _matching(book: Rulebook, words: Sequence[str], option: str) -> set[Rule]:
-    found: set[Rule] = set()
+def _matching(book: Rulebook, words: Sequence[str], option: str) -> set[str]:
+    """Codes of the rules that any of the words means."""
+    found: set[str] = set()
     for word in words:
-        matched = {rule for rule in book.rules if _matches(rule, word)}
+        matched = {rule.code for rule in book.rules if _matches(rule, word)}
         for pack in book.packs:
             if pack.info.pack == word:
-                matched |= set(pack.rules) & set(book.rules)
+                matched |= {r.code for r in pack.rules} & {r.code for r in book.rules}
         if not matched:
             known = [r.code for r in book.rules] + [r.name for r in book.rules]
             raise OptionError(

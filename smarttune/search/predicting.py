@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from smarttune.errors import RunError
@@ -44,7 +45,9 @@ def predict(run: Run, data: Any) -> pd.DataFrame:
     fitted = run.read("preprocessing.json")
     preprocessor = TablePreprocessor.model_validate(fitted["inputs"])
     codec = TargetCodec.model_validate(fitted["target"])
-    rows = read(data).features
+    written = run.manifest["data"]["read_options"] if isinstance(data, (str, os.PathLike)) else {}
+    options = {k: written[k] for k in ("delimiter", "encoding", "header") if k in written}
+    rows = read(data, **options).features
     model = keras.saving.load_model(path, compile=False)
     outputs = model.predict(
         preprocessor.transform(rows), batch_size=VALIDATION_BATCH_SIZE, verbose=0

@@ -50,8 +50,16 @@ class Run:
         self.manifest = manifest
 
     @classmethod
-    def create(cls, path: Path, manifest: Mapping[str, Any]) -> Run:
+    def create(
+        cls, path: Path, manifest: Mapping[str, Any], files: Mapping[str, Any] | None = None
+    ) -> Run:
         """Start a new run directory.
+
+        Args:
+            path: A new or empty directory.
+            manifest: What was asked for.
+            files: Further JSON files by name. run.json is written last: a directory
+                without it holds no run.
 
         Raises:
             RunError: If the directory holds a run or other files, or cannot be written.
@@ -66,7 +74,9 @@ class Run:
             )
         try:
             path.mkdir(parents=True, exist_ok=True)
-            occupied = next(path.iterdir(), None)
+            # What a start that was cut short may have left is no obstacle.
+            ours = {*(files or {}), ".lock"}
+            occupied = next((p for p in path.iterdir() if p.name not in ours), None)
         except OSError as error:
             raise cannot_write(path, error) from error
         if occupied is not None:
@@ -82,6 +92,8 @@ class Run:
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **manifest,
         }
+        for name, content in (files or {}).items():
+            write_json(path / name, content)
         write_json(path / "run.json", manifest)
         return cls(path, manifest)
 

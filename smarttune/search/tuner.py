@@ -444,6 +444,10 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         else:
             super()._populate_initial_space()
 
+    def _get_tuner_fname(self) -> str:
+        # KerasTuner would make a folder to look for its file.
+        return str(self.run.path / f"{self.tuner_id}.json")
+
     def save(self) -> None:
         """Nothing: every trial is recorded when it ends."""
 

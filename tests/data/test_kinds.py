@@ -35,7 +35,7 @@ def kind(cells: Any, name: str = "column") -> Kind:
         ("cabin", ["x", None] * (N // 2), "categorical"),
         ("customer_id", [7 * i for i in range(N)], "identifier"),
         ("PassengerId", [i + 1 for i in range(N)], "identifier"),
-        ("anything", [i for i in range(N)], "identifier"),
+        ("anything", list(range(N)), "identifier"),
         ("ticket", [f"PC {i}" for i in range(N)], "identifier"),
         ("review", [f"this is my text number {i}" for i in range(N)], "text"),
         ("day", [f"2020-01-{i % 28 + 1:02d}" for i in range(N)], "datetime"),
@@ -44,7 +44,7 @@ def kind(cells: Any, name: str = "column") -> Kind:
         ("same", ["x"] * N, "constant"),
         ("same", [3.5, None] * (N // 2), "constant"),
         ("gone", [None] * N, "constant"),
-        ("solid", [f"{i % 9}-{i % 4}-x" for i in range(N)], "categorical"),
+        ("solid", [f"{i % 6}-{i % 3}-x" for i in range(N)], "categorical"),
     ],
 )
 def test_kinds_are_told_from_cells(name: str, cells: Any, expected: str) -> None:

@@ -7,7 +7,12 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttune.data.reservoir import MAX_SAMPLED_CELLS, MAX_SAMPLED_ROWS, Reservoir, row_limit
+from smarttune.data.reservoir import (
+    MAX_SAMPLED_CELLS,
+    MAX_SAMPLED_ROWS,
+    Reservoir,
+    row_limit,
+)
 
 
 def sample(num_rows: int, size: int, piece: int, seed: int = 0) -> list[int]:

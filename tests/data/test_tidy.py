@@ -107,7 +107,7 @@ def test_targets_in_memory_take_any_form(target: Any) -> None:
     """Lists, arrays and series are matched to the rows by position."""
     dataset = read(pd.DataFrame({"a": [1, 2, 3]}, index=[5, 6, 7]), target)
 
-    assert dataset.target is not None
+    assert isinstance(dataset.target, pd.Series)
     assert dataset.target.tolist() == [0, 1, 0]
     assert isinstance(dataset.target, pd.Series)
     assert dataset.target.name == ("t" if isinstance(target, pd.Series) else "y")
@@ -117,7 +117,7 @@ def test_labels_as_words_are_not_taken_for_columns() -> None:
     """A list of words as long as the rows holds labels."""
     dataset = read({"a": [1, 2, 3]}, ["p", "q", "p"])
 
-    assert dataset.target is not None
+    assert isinstance(dataset.target, pd.Series)
     assert dataset.target.tolist() == ["p", "q", "p"]
 
 

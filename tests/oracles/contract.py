@@ -53,16 +53,14 @@ def small_space() -> Any:
 def loss(_: str, values: Mapping[str, Any]) -> float:
     """A loss that is finite everywhere."""
     rate = math.log10(values.get("rate", 1e-2))
-    return (
-        (values["x"] - 0.3) ** 2
-        + (math.log2(values["units"]) - 6) ** 2 / 20
-        + (0.2 if values["optimizer"] == "sgd" else (rate + 3) ** 2 / 10)
-    )
+    branch = 0.2 if values["optimizer"] == "sgd" else (rate + 3) ** 2 / 10
+    return float((values["x"] - 0.3) ** 2 + (math.log2(values["units"]) - 6) ** 2 / 20 + branch)
 
 
 def flaky(trial_id: str, values: Mapping[str, Any]) -> float | str:
     """Three trials in ten fail: by nan, by infinity and by a crash, never two in a row."""
-    return {2: math.nan, 5: -math.inf, 8: CRASH}.get(int(trial_id) % 10) or loss(trial_id, values)
+    results: dict[int, float | str] = {2: math.nan, 5: -math.inf, 8: CRASH}
+    return results.get(int(trial_id) % 10, loss(trial_id, values))
 
 
 def constant(value: float | str) -> Outcome:
@@ -98,7 +96,8 @@ def play(
     stop_after: int | None = None,
 ) -> list[tuple[str, str]]:
     """Run a search; return its calls, ("ask", tuner) and ("tell", trial)."""
-    rng, live, calls = random.Random(0), {}, []
+    rng, calls = random.Random(0), []
+    live: dict[str, Any] = {}
     while stop_after is None or len(oracle.end_order) < stop_after:
         for tuner in (f"tuner{i}" for i in range(workers)):
             if tuner not in live:
@@ -255,7 +254,7 @@ class OracleContract:
     def test_exhausted_space_stops(self) -> None:
         """A space of five configurations is tried whole, and then the search ends."""
         oracle = self.make(hyperparameters=small_space(), seed=1, **self.unlimited())
-        play(oracle, lambda i, v: float(v.get("depth", 9)), workers=2)
+        play(oracle, lambda _, v: float(v.get("depth", 9)), workers=2)
         assert len({str(configuration(t)) for t in oracle.trials.values()}) == 5
         assert oracle.create_trial("late").status == "STOPPED"
 

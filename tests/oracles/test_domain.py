@@ -66,8 +66,12 @@ def test_draws_are_values(u: float, hp: Any) -> None:
 def test_draws_from_priors_stay_in_range(u: float, sampling: str, center: float) -> None:
     """Draws through a prior keep to the bounds, for integers and floats."""
     prior = NormalPrior(center=center, spread=0.1)
-    assert 1 <= _domain.draw(declared("Int", 1, 100, sampling=sampling), u, prior) <= 100
-    assert 0.5 <= _domain.draw(declared("Float", 0.5, 7, sampling=sampling), u, prior) <= 7
+    whole = _domain.draw(declared("Int", 1, 100, sampling=sampling), u, prior)
+    real = _domain.draw(declared("Float", 0.5, 7, sampling=sampling), u, prior)
+    assert isinstance(whole, int)
+    assert 1 <= whole <= 100
+    assert isinstance(real, float)
+    assert 0.5 <= real <= 7
 
 
 def test_last_step_of_a_float_range_is_reached() -> None:
@@ -134,7 +138,7 @@ def test_one_name_in_two_branches_keeps_its_value() -> None:
     with hp.conditional_scope("optimizer", ["adam"]):
         hp.Float("rate", 1e-4, 1e-2)
     oracle = RandomOracle(hyperparameters=hp, max_trials=20, seed=0)
-    proposed = {}
+    proposed: dict[str, Any] = {}
     play(oracle, lambda i, v: proposed.setdefault(i, dict(v)) and 1.0)
     for trial in oracle.trials.values():
         values = configuration(trial)

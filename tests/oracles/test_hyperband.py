@@ -49,7 +49,9 @@ def completed(oracle: HyperbandOracle) -> list[Any]:
 
 def census(oracle: HyperbandOracle) -> dict[tuple[int, int], int]:
     """Completed trials by bracket and rung."""
-    places = ((values_of(t)["tuner/bracket"], values_of(t)["tuner/round"]) for t in completed(oracle))
+    places = (
+        (values_of(t)["tuner/bracket"], values_of(t)["tuner/round"]) for t in completed(oracle)
+    )
     return dict(collections.Counter(places))
 
 
@@ -100,7 +102,7 @@ def test_failed_trials_are_replaced_inside_their_rung(workers: int) -> None:
 def test_failing_promotions_are_replaced_by_the_next_best() -> None:
     """If the promoted trial crashes, the next best of the rung below is promoted."""
 
-    def breaks(trial_id: str, values: Any) -> float | str:
+    def breaks(_: str, values: Any) -> float | str:
         best = values["tuner/round"] == 1 and values["x"] < 0.2
         return CRASH if best else values["x"]
 
@@ -132,7 +134,9 @@ def test_promotions_continue_the_best_of_their_own_bracket(direction: str) -> No
         below = sorted((t.score for t in rungs[bracket, rung - 1]), reverse=direction == "max")
         parents = [oracle.trials[values_of(t)["tuner/trial_id"]] for t in trials]
         assert {p.trial_id for p in parents} <= {t.trial_id for t in rungs[bracket, rung - 1]}
-        assert sorted((p.score for p in parents), reverse=direction == "max") == below[: len(trials)]
+        assert (
+            sorted((p.score for p in parents), reverse=direction == "max") == below[: len(trials)]
+        )
         assert [configuration(p) for p in parents] == [configuration(t) for t in trials]
 
 
@@ -169,7 +173,7 @@ def test_idle_only_while_something_runs() -> None:
     """A second worker waits while the last trial runs, and stops once it has ended."""
     oracle = HyperbandOracle("val_loss", 3, hyperparameters=small_space(), seed=0)
     play(oracle, constant(1.0), stop_after=3)
-    running = []
+    running: list[Any] = []
     while (trial := oracle.create_trial(f"t{len(running)}")).status == "RUNNING":
         running.append(trial)
     assert trial.status == "IDLE"
@@ -195,7 +199,7 @@ def test_iterations_repeat_all_brackets() -> None:
     "options",
     [{"max_epochs": 0}, {"min_epochs": 10}, {"factor": 1}, {"hyperband_iterations": 0}],
 )
-def test_impossible_plans_are_refused(options: dict[str, int]) -> None:
+def test_impossible_plans_are_refused(options: dict[str, Any]) -> None:
     """Epochs, factor and iterations that do not fit together are an error that says which."""
     with pytest.raises(OptionError, match=next(iter(options))):
         HyperbandOracle(**{"objective": "val_loss", "max_epochs": 9, **options})

@@ -12,7 +12,7 @@ from keras_tuner.engine import base_tuner
 from smarttune.errors import RunError
 from smarttune.oracles import STRATEGIES, RandomOracle
 
-from .contract import SeededContract, loss, play, proposals, space
+from .contract import CRASH, SeededContract, loss, play, proposals, space
 
 
 class TestRandomOracle(SeededContract):
@@ -50,9 +50,7 @@ def test_base_tuner_with_model_finds_the_largest_factor(tmp_path: Path) -> None:
     assert tuner.get_best_hyperparameters()[0].get("factor") == max(factors)
 
 
-def test_search_prints_only_where_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_search_prints_only_where_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A stock tuner with our oracle is silent, unless its user asks for KerasTuner's display."""
 
     class Played(keras_tuner.Tuner):  # type: ignore[misc]
@@ -108,7 +106,7 @@ def test_metric_that_kerastuner_cannot_build_is_recorded() -> None:
 def test_crashes_with_success_between_do_not_add_up() -> None:
     """Only crashes in a row end the search, and a divergence is none."""
     oracle = RandomOracle(max_trials=9, hyperparameters=space())
-    results = ["crash", "crash", float("nan"), "crash", "crash", 1.0, "crash", "crash", 1.0]
+    results: list[float | str] = [CRASH, CRASH, float("nan"), CRASH, CRASH, 1.0, CRASH, CRASH, 1.0]
     play(oracle, lambda trial_id, _: results[int(trial_id)])
     assert len(oracle.end_order) == 9
 

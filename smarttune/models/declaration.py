@@ -7,9 +7,11 @@ The one place where a `SearchSpace` becomes `hp.Float`, `hp.Int`, `hp.Choice`,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
+
+from keras_tuner.src.engine import conditions as conditions_module
 
 from smarttune.errors import RangeError
 from smarttune.space import Choice, Dimension, Fixed, FloatRange, SearchSpace, Value, simplest
@@ -40,6 +42,7 @@ def declare(hp: Any, space: SearchSpace, names: Iterable[str] | None = None) -> 
     """
     wanted = set(space.by_name if names is None else names)
     declared: dict[str, Dimension] = {}
+    chains: dict[str, dict[str, list[Value]]] = {}
     values: dict[str, Value] = {}
     for dimension in space.dimensions:
         if dimension.name not in wanted:
@@ -48,9 +51,12 @@ def declare(hp: Any, space: SearchSpace, names: Iterable[str] | None = None) -> 
         if conditions is None:
             continue
         declared[dimension.name] = dimension
+        # A grandparent's condition is repeated: KerasTuner activates each chain by itself.
+        chain = {k: v for parent in conditions for k, v in chains[parent].items()} | conditions
+        chains[dimension.name] = chain
         with ExitStack() as scopes:
-            for parent, allowed in conditions.items():
-                scopes.enter_context(hp.conditional_scope(parent, allowed))
+            for parent, allowed in chain.items():
+                scopes.enter_context(_scope(hp, parent, allowed))
             value = _declare_one(hp, dimension)
         if value is not None:
             values[dimension.name] = _within(dimension, value)
@@ -73,6 +79,23 @@ def _conditions(
         ):
             return None
     return left
+
+
+@contextmanager
+def _scope(hp: Any, parent: str, allowed: list[Value]) -> Iterator[None]:
+    """`hp.conditional_scope` for any declared parent.
+
+    KerasTuner's own wants the parent to be declared under the very conditions that are
+    open now, so it cannot nest two hyperparameters that do not depend on each other.
+    """
+    condition = conditions_module.Parent(hp._get_name(parent), allowed)
+    hp._conditions.append(condition)
+    reached = condition.is_active(hp.values)
+    (hp.active_scopes if reached else hp.inactive_scopes).append(list(hp._conditions))
+    try:
+        yield
+    finally:
+        hp._conditions.pop()
 
 
 def _within(dimension: Dimension, value: Value) -> Value:

@@ -1,0 +1,191 @@
+"""How a search shows itself: a live table, plain lines, or one JSON event a line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from smarttune.space import show_value
+
+_ROWS = 8  # ours: trials shown live
+_REFRESHES = 4  # ours: per second; smooth enough and cheap
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+@contextlib.contextmanager
+def shown(*, plain: bool, as_json: bool, quiet: bool = False) -> Iterator[OnEvent]:
+    """Yield the function that a search calls with its events."""
+    console = Console(stderr=False)
+    if quiet:
+        yield lambda event: None
+    elif as_json:
+        yield lambda event: typer.echo(json.dumps(event))
+    elif plain or not console.is_terminal:
+        yield PlainView()
+    else:
+        view = LiveView()
+        with Live(view, console=console, refresh_per_second=_REFRESHES) as live:
+            view.live = live
+            yield view
+
+
+def _score(value: float | None) -> str:
+    return "-" if value is None else f"{value:.5g}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+class PlainView:
+    """One line for each trial."""
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Print what the event says, if it says something new."""
+        line = self._line(event)
+        if line:
+            typer.echo(line)
+
+    def _line(self, event: Mapping[str, Any]) -> str:
+        kind = event["event"]
+        if kind == "search_started":
+            name, direction = event["objective"]
+            better = "higher" if direction == "max" else "lower"
+            return (
+                f"Searching with {event['strategy']} by {name} ({better} is better); "
+                f"run directory {event['run']}"
+            )
+        if kind == "resumed":
+            return f"{event['num_trials']} finished trials are kept."
+        if kind == "trial_finished":
+            note = " (recommended)" if event["is_default"] else ""
+            outcome = "" if event["outcome"] == "completed" else f", {event['outcome']}"
+            return (
+                f"trial {event['trial_id']}{note}: {_score(event['score'])} after "
+                f"{event['num_epochs']} epochs in {event['seconds']:.1f} s{outcome}; "
+                f"best {_score(event['best_score'])}"
+            )
+        if kind == "trials_ended":
+            return f"Trials ended: {event['reason']}. Testing, exporting, reporting."
+        if kind == "warning":
+            return f"Warning: {event['text']}"
+        return ""
+
+
+class LiveView:
+    """A table of the latest trials with epochs, best score and time left."""
+
+    def __init__(self) -> None:
+        self.live: Any = None
+        self.started = time.monotonic()
+        self.budget: Mapping[str, Any] = {}
+        self.heading = "Preparing the data"
+        self.trials: list[Mapping[str, Any]] = []
+        self.current: Mapping[str, Any] | None = None
+        self.epoch: Mapping[str, Any] | None = None
+        self.num_epochs = 0
+        self.best: float | None = None
+        self.objective = ""
+        self.warnings: list[str] = []
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take in an event."""
+        handler = getattr(self, f"_{event['event']}", None)
+        if handler is not None:
+            handler(event)
+
+    def _search_started(self, event: Mapping[str, Any]) -> None:
+        self.budget, self.objective = event["budget"], event["objective"][0]
+        self.heading = f"{event['strategy']} search by {self.objective} in {event['run']}"
+
+    def _trial_started(self, event: Mapping[str, Any]) -> None:
+        self.current, self.epoch = event, None
+
+    def _epoch(self, event: Mapping[str, Any]) -> None:
+        self.epoch = event
+        self.num_epochs += 1
+
+    def _trial_finished(self, event: Mapping[str, Any]) -> None:
+        self.trials.append(event)
+        self.best, self.current = event["best_score"], None
+
+    def _trials_ended(self, event: Mapping[str, Any]) -> None:
+        self.heading = f"Trials ended: {event['reason']}; testing, exporting, reporting"
+
+    def _warning(self, event: Mapping[str, Any]) -> None:
+        self.warnings.append(event["text"])
+
+    def __rich__(self) -> Group:
+        """What Rich draws."""
+        table = Table(box=None, pad_edge=False)
+        for column in ("trial", self.objective, "epochs", "seconds", "outcome"):
+            table.add_column(column)
+        for trial in self.trials[-_ROWS:]:
+            best = trial["score"] is not None and trial["score"] == self.best
+            name = trial["trial_id"] + (" (recommended)" if trial["is_default"] else "")
+            table.add_row(
+                name,
+                _score(trial["score"]),
+                str(trial["num_epochs"]),
+                f"{trial['seconds']:.1f}",
+                trial["outcome"],
+                style="bold green" if best else None,
+            )
+        parts: list[Any] = [Text(self.heading, style="bold"), table]
+        if self.current is not None:
+            parts.append(self._running())
+        parts.append(self._totals())
+        parts += [Text(f"Warning: {w}", style="yellow") for w in self.warnings[-2:]]
+        return Group(*parts)
+
+    def _running(self) -> Any:
+        assert self.current is not None
+        row = Table.grid(padding=(0, 1))
+        name = f"trial {self.current['trial_id']}"
+        if self.epoch is None:
+            row.add_row(name, "building")
+        else:
+            done, total = self.epoch["epoch"], self.epoch["epochs"]
+            value = self.epoch["logs"].get(self.objective)
+            row.add_row(
+                name,
+                ProgressBar(total=total, completed=done, width=30),
+                f"epoch {done}/{total}",
+                _score(value),
+            )
+        return row
+
+    def _totals(self) -> Text:
+        elapsed = time.monotonic() - self.started
+        text = (
+            f"{len(self.trials)} trials, {self.num_epochs} epochs, {_duration(elapsed)}, "
+            f"best {_score(self.best)}"
+        )
+        left = self._seconds_left(elapsed)
+        return Text(text + (f", about {_duration(left)} left" if left is not None else ""))
+
+    def _seconds_left(self, elapsed: float) -> float | None:
+        if self.budget.get("seconds"):
+            return max(0.0, float(self.budget["seconds"]) - elapsed)
+        done = {"trials": len(self.trials), "epochs": self.num_epochs}
+        for name, count in done.items():
+            if self.budget.get(name) and count:
+                return max(0.0, elapsed * (float(self.budget[name]) / count - 1))
+        return None
+
+
+def values_line(values: Mapping[str, Any]) -> str:
+    """Hyperparameters on one line."""
+    return ", ".join(f"{name}={show_value(value)}" for name, value in values.items())

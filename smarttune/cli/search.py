@@ -1,0 +1,150 @@
+"""`smarttune search` and `smarttune resume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from smarttune.cli.options import FactPairs, Ignore, Pins, RuleFolders, Select, load_rules, pairs
+from smarttune.cli.suggest import declared_facts, target_of
+
+Maybe = Optional
+
+Time = Annotated[
+    Maybe[str], typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
+]
+Plain = Annotated[bool, typer.Option("--plain", help="One line for each trial.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON event a line.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final report.")]
+
+
+def search(
+    data: Annotated[Path, typer.Argument(help="A csv or parquet file.")],
+    target: Annotated[
+        Maybe[str], typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
+    ] = None,
+    time: Time = None,
+    trials: Annotated[Maybe[int], typer.Option(help="Trials to run.")] = None,
+    epochs_total: Annotated[
+        Maybe[int], typer.Option(help="Epochs to train, over all trials.")
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="auto | random | grid | hyperband | bayesian")
+    ] = "auto",
+    objective: Annotated[
+        Maybe[str], typer.Option(help="Metric that ranks trials, such as val_auc; else by rule.")
+    ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto | float32 | mixed_float16 | mixed_bfloat16")
+    ] = "auto",
+    run: Annotated[
+        Maybe[Path], typer.Option(help="Run directory; else runs/NAME-DATE-TIME.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    problem: Annotated[
+        Maybe[str], typer.Option(help="binary | multiclass | multilabel | regression")
+    ] = None,
+    fact: FactPairs = None,
+    drop: Annotated[
+        Maybe[list[str]], typer.Option(help="A column to leave out; repeatable.")
+    ] = None,
+    set_: Pins = None,
+    rules: RuleFolders = None,
+    select: Select = None,
+    ignore: Ignore = None,
+    plain: Plain = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Search for a better model than the recommended one.
+
+    Starts with the recommendation itself, keeps every finished trial, and ends with
+    a model that takes raw rows and a report. Ctrl-C stops it; `smarttune resume`
+    goes on.
+
+    Examples:
+
+    - `smarttune search data.csv --target y --time 10m`
+    - `smarttune search data.csv --target y --trials 40 --strategy bayesian`
+    - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
+    """
+    book = load_rules(rules, select, ignore)
+
+    def job(on_event: Any, job: Any) -> Any:
+        return job.search(
+            data,
+            target_of(target),
+            time=time,
+            trials=trials,
+            epochs=epochs_total,
+            strategy=strategy,
+            objective=objective,
+            precision=precision,
+            run=run,
+            seed=seed,
+            facts=declared_facts({}, fact),
+            pinned=pairs(set_, "--set"),
+            rules=book,
+            problem=problem,
+            drop=drop or (),
+            on_event=on_event,
+        )
+
+    _watched(job, plain=plain, as_json=json, quiet=quiet)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run directory.")],
+    time: Time = None,
+    trials: Annotated[Maybe[int], typer.Option(help="Trials in all.")] = None,
+    epochs_total: Annotated[Maybe[int], typer.Option(help="Epochs in all.")] = None,
+    rules: RuleFolders = None,
+    plain: Plain = False,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Go on with an interrupted search, or give a finished one more to spend.
+
+    Examples:
+
+    - `smarttune resume runs/data-20260101-120000`
+    - `smarttune resume runs/data-20260101-120000 --time 30m`
+    """
+
+    def job(on_event: Any, job: Any) -> Any:
+        folders = list(rules or ())
+        return job.resume(
+            run, time=time, trials=trials, epochs=epochs_total, rules=folders, on_event=on_event
+        )
+
+    _watched(job, plain=plain, as_json=json, quiet=quiet)
+
+
+def _watched(call: Any, *, plain: bool, as_json: bool, quiet: bool) -> None:
+    """Run a search under a view, then print its report."""
+    from smarttune import job as jobs
+    from smarttune.cli.progress import shown
+    from smarttune.report.text import report_text
+
+    where: dict[str, str] = {}
+    try:
+        with shown(plain=plain, as_json=as_json, quiet=quiet) as view:
+
+            def on_event(event: Any) -> None:
+                where.update({"run": event["run"]} if "run" in event else {})
+                view(event)
+
+            finished = call(on_event, jobs)
+    except KeyboardInterrupt:
+        if "run" in where:
+            typer.echo(
+                f"\nInterrupted; every finished trial is kept. Go on with: "
+                f"smarttune resume {where['run']}",
+                err=True,
+            )
+        raise
+    if not as_json:
+        typer.echo(report_text(finished.report()))
+        typer.echo(f"\nReport: {finished.path / 'report.html'}")

@@ -1,0 +1,393 @@
+"""The whole job: from data to a finished run, and on from where one was interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smarttune.errors import DataError, MissingExtraError, OptionError, RunError, SmartTuneError
+from smarttune.facts import Fact, Facts
+from smarttune.objectives import Direction, Objective, objective
+from smarttune.recommend import Recommendation
+from smarttune.rulebook import Rulebook
+from smarttune.search import Budget, Run, parse_duration
+from smarttune.space import Value
+from smarttune.suggest import Suggestion, make_suggestion, rulebook_of, suggestion_of
+
+if TYPE_CHECKING:
+    from smarttune.data import Dataset
+    from smarttune.search.budget import Clock
+    from smarttune.search.table import TableJob
+
+# ours: rows held back for one honest test at the end; a large table needs a smaller share.
+TEST_FRACTION = 0.15
+MAX_TEST_ROWS = 10_000
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+_BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+_VERSIONED = ("keras", "keras-tuner", "tensorflow", "tensorflow-cpu", "jax", "optuna", "numpy", "pandas")
+
+
+def search(
+    data: Any,
+    target: Any = None,
+    *,
+    time: str | float | None = None,  # noqa: A002
+    trials: int | None = None,
+    epochs: int | None = None,
+    strategy: str = "auto",
+    objective: str | None = None,  # noqa: A002
+    direction: Direction | None = None,
+    precision: str = "auto",
+    run: str | Path | None = None,
+    seed: int = 0,
+    facts: Mapping[str, Value] | Facts | None = None,
+    pinned: Mapping[str, Value] | None = None,
+    rules: Rulebook | Sequence[str | Path] | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    problem: str | None = None,
+    drop: Sequence[str] = (),
+    on_event: OnEvent | None = None,
+) -> Run:
+    """Search for a better model than the recommended one, and keep everything in a run.
+
+    Args:
+        data: A csv or parquet file, a pandas or polars frame, or a NumPy array.
+        target: Name of the target column, several for multilabel, or the array itself.
+        time: Wall time as "10m" or in seconds, everything included.
+        trials: Trials to run.
+        epochs: Epochs to train over all trials.
+        strategy: auto, random, grid, hyperband or bayesian.
+        objective: Metric that ranks trials, for example `val_auc`; chosen by rule if None.
+        direction: min or max; known for every metric that SmartTune logs.
+        precision: auto, float32, mixed_float16 or mixed_bfloat16.
+        run: The run directory; `runs/NAME-DATE-TIME` if None.
+        seed: Decides split, proposals, weights and order of the data.
+        facts: Declared facts; they win over measured ones.
+        pinned: Hyperparameters fixed by the user.
+        rules: A rulebook, or folders with rules beside the built-in ones.
+        select: Only these rules.
+        ignore: Without these rules.
+        problem: The kind of prediction, where the guess from the target is wrong.
+        drop: Columns to leave out.
+        on_event: Called with every event as a dict.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        SmartTuneError: For anything the user can mend.
+    """
+    began = _now()
+    prepare_backend()
+    budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
+    pins = dict(pinned or {})
+    if precision != "auto":
+        pins["training.precision"] = precision
+    book = rulebook_of(rules, select, ignore)
+    declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
+    # Only what the user asked of the search is declared; a bare search has no limit yet.
+    asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
+    suggestion = make_suggestion(
+        data, target, facts=asked | declared, pinned=pins, rulebook=book, problem=problem, drop=drop
+    )
+    suggestion = _settled(suggestion, asked | declared, pins)
+    chosen = _strategy(strategy, suggestion.recommendation)
+    goal = _objective(objective, direction, suggestion)
+    from smarttune.search.table import with_budget
+
+    budget = with_budget(budget, suggestion.recommendation)
+    manifest = _manifest(suggestion, budget, goal, seed)
+    manifest |= {"strategy": chosen, "strategy_asked": strategy, "drop": list(drop)}
+    manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
+    job = _job(suggestion, goal, seed, manifest["test_fraction"])
+    manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
+    made = _create(Path(run) if run is not None else _default_path(suggestion), manifest, job)
+    return _carry_out(made, job, budget, book, began=began, spent=0.0, on_event=on_event)
+
+
+def resume(
+    run: str | Path | Run,
+    *,
+    data: Any = None,
+    target: Any = None,
+    time: str | float | None = None,  # noqa: A002
+    trials: int | None = None,
+    epochs: int | None = None,
+    rules: Rulebook | Sequence[str | Path] | None = None,
+    on_event: OnEvent | None = None,
+) -> Run:
+    """Go on with an interrupted search, or give a finished one more to spend.
+
+    Args:
+        run: The run or its directory.
+        data: The data again, where they were not a file.
+        target: The target again, likewise.
+        time: Further wall time; without any limit the rest of the first budget.
+        trials: Trials in all.
+        epochs: Epochs in all.
+        rules: As in `search`, if rules beside the built-in ones took part.
+        on_event: Called with every event as a dict.
+
+    Raises:
+        SmartTuneError: If the run or its data cannot be used.
+    """
+    began = _now()
+    prepare_backend()
+    run = run if isinstance(run, Run) else Run.load(run)
+    manifest = run.manifest
+    book = rulebook_of(rules, manifest["rules"]["select"], manifest["rules"]["ignore"])
+    dataset = _same_data(run, data, target)
+    suggestion = Suggestion(run.recommendation, run.fingerprint, dataset, book)
+    job = _job(suggestion, run.objective, manifest["seed"], manifest["test_fraction"])
+    budget = Budget(**manifest["budget"])
+    spent = sum(r.seconds for r in run.log)
+    if time is not None or trials is not None or epochs is not None:
+        seconds = parse_duration(time) if isinstance(time, str) else time
+        budget = Budget(None if seconds is None else seconds + spent, trials, epochs)
+    return _carry_out(run, job, budget, book, began=began, spent=spent, on_event=on_event)
+
+
+def _carry_out(
+    run: Run,
+    job: TableJob,
+    budget: Budget,
+    book: Rulebook,
+    *,
+    began: float,
+    spent: float,
+    on_event: OnEvent | None,
+) -> Run:
+    """Run the trials, then test, export and report."""
+    from smarttune.report.files import write_report
+    from smarttune.report.summary import summarize
+    from smarttune.search.budget import Clock
+    from smarttune.search.finishing import finish
+    from smarttune.search.tuner import SmartTuner
+
+    clock = Clock(budget.seconds, spent=spent + _now() - began)
+    run.study.space = job.space
+    tuner = SmartTuner(
+        job.oracle(run.manifest["strategy"], budget),
+        job.hypermodel(),
+        run=run,
+        policy=job.policy(),
+        budget=budget,
+        on_event=on_event,
+        clock=clock,
+    )
+    _announce(run, on_event, "search_started", budget, job)
+    tuner.search(job.training_data)
+    found = {**finish(run, job), "seconds": clock.elapsed}
+    report = summarize(run, found, book)
+    write_report(run, report)
+    line = run.note("search_finished", seconds=report["seconds"], best=report["best"]["score"])
+    if on_event is not None:
+        on_event(line)
+    return run
+
+
+def _announce(
+    run: Run, on_event: OnEvent | None, event: str, budget: Budget, job: TableJob
+) -> None:
+    details = {"run": str(run.path), "strategy": run.manifest["strategy"]}
+    line = run.note(event, **details, budget=asdict(budget), objective=list(job.objective))
+    if on_event is not None:
+        on_event(line)
+
+
+def _now() -> float:
+    return time.monotonic()
+
+
+def prepare_backend() -> None:
+    """Choose an installed Keras backend and import it without its start-up log.
+
+    Raises:
+        MissingExtraError: If no backend is installed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    wanted = os.environ.get("KERAS_BACKEND")
+    installed = [b for b, module in _BACKENDS.items() if importlib.util.find_spec(module)]
+    if wanted is not None and wanted not in installed:
+        raise MissingExtraError(
+            f"KERAS_BACKEND={wanted}", module=_BACKENDS.get(wanted, wanted), extra=wanted
+        )
+    if not installed:
+        raise MissingExtraError(
+            "a search trains Keras models", module="tensorflow", extra="tensorflow-cpu"
+        )
+    if wanted is None and "tensorflow" not in installed:
+        os.environ["KERAS_BACKEND"] = installed[0]
+    if "keras" not in sys.modules:
+        with _quiet_stderr():
+            importlib.import_module("keras")
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Swallow what C++ libraries write while they are imported; give it back on failure.
+
+    TensorFlow logs before its log level can be set.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as swallowed:
+        os.dup2(swallowed.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            swallowed.seek(0)
+            os.write(kept, swallowed.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _settled(
+    suggestion: Suggestion, declared: Facts, pins: Mapping[str, Value]
+) -> Suggestion:
+    """Recommend again, now that training rows and the number of free settings are known."""
+    fingerprint, dataset = suggestion.fingerprint, suggestion.dataset
+    assert fingerprint is not None
+    assert dataset is not None
+    recommendation = suggestion.recommendation
+    rows = int(recommendation.facts.value("data.num_samples") or 0)
+    held = _test_fraction(rows) + float(recommendation.value("data.validation_fraction"))
+    tuned = [n for n in recommendation.space().tuned if n.startswith(("model.", "optimizer.", "training."))]
+    known = Facts(
+        {
+            "data.num_samples": Fact(round(rows * (1 - held)), "derived", "rows left for training"),
+            "budget.num_tuned": Fact(len(tuned), "derived", "settings with more than one value"),
+        }
+    )
+    return suggestion_of(dataset, fingerprint, known | declared, suggestion.rulebook, pins)
+
+
+def _test_fraction(rows: int) -> float:
+    return min(TEST_FRACTION, MAX_TEST_ROWS / max(rows, 1))
+
+
+def _strategy(asked: str, recommendation: Recommendation) -> str:
+    from smarttune.search.table import check_strategy
+
+    if asked != "auto":
+        return check_strategy(asked)
+    return check_strategy(str(recommendation.value("search.strategy", "random")))
+
+
+def _objective(
+    asked: str | None, direction: Direction | None, suggestion: Suggestion
+) -> Objective:
+    assert suggestion.fingerprint is not None
+    name = asked or str(suggestion.recommendation.value("search.objective", "val_loss"))
+    return objective(name, direction, problem=suggestion.fingerprint.problem)
+
+
+def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> TableJob:
+    from smarttune.search.table import TableJob
+
+    assert suggestion.dataset is not None
+    assert suggestion.fingerprint is not None
+    return TableJob(
+        suggestion.dataset,
+        suggestion.fingerprint,
+        suggestion.recommendation,
+        goal,
+        seed,
+        test_fraction,
+    )
+
+
+def _manifest(
+    suggestion: Suggestion, budget: Budget, goal: Objective, seed: int
+) -> dict[str, Any]:
+    dataset = suggestion.dataset
+    assert dataset is not None
+    return {
+        "kind": "table",
+        "objective": goal._asdict(),
+        "budget": asdict(budget),
+        "seed": seed,
+        "test_fraction": _test_fraction(len(dataset.features)),
+        "data": {
+            "where": dataset.where,
+            "read_options": {k: str(v) if isinstance(v, Path) else v for k, v in dataset.read_options.items()},
+            "rows": len(dataset.features),
+        },
+        "command": sys.argv,
+        "environment": _environment(),
+    }
+
+
+def _environment() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _VERSIONED:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _default_path(suggestion: Suggestion) -> Path:
+    assert suggestion.dataset is not None
+    base = Path("runs") / f"{suggestion.dataset.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path
+
+
+def _create(path: Path, manifest: Mapping[str, Any], job: TableJob) -> Run:
+    files = {
+        "recommendation.json": job.recommendation.to_json(),
+        "fingerprint.json": json.loads(job.fingerprint.model_dump_json()),
+        "preprocessing.json": {
+            "inputs": job.preprocessor.model_dump(mode="json"),
+            "target": job.codec.model_dump(mode="json"),
+        },
+    }
+    return Run.create(path, manifest, files)
+
+
+def _same_data(run: Run, data: Any, target: Any) -> Dataset:
+    """Read the run's data again and make sure that they have not changed."""
+    from smarttune.data import read
+    from smarttune.fingerprint import measure
+
+    options = dict(run.manifest["data"]["read_options"])
+    source, name = options.pop("path", None), options.pop("target", None)
+    if data is None and source is None:
+        raise RunError(
+            str(run.path),
+            received="its data were not a file",
+            expected="the same data again",
+            mend="Call smarttune.resume(run, data=..., target=...) with them.",
+        )
+    dataset = read(source, name, **options) if data is None else read(data, target)
+    now = measure(dataset, problem=run.fingerprint.problem, drop=run.manifest["drop"])
+    if now.model_copy(update={"source": run.fingerprint.source}) != run.fingerprint:
+        raise DataError(
+            dataset.where,
+            received="the data have changed since the run began",
+            expected="the same rows and columns",
+            mend="Restore the file, or start a new run.",
+        )
+    return dataset

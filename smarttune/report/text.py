@@ -1,0 +1,130 @@
+"""Report -> plain text and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smarttune.space import show_value
+
+_SHOWN = 5
+
+
+def report_text(report: Mapping[str, Any]) -> str:
+    """Return the report for a terminal."""
+    return "\n".join(_lines(report, heading=lambda t: [t, "-" * len(t)], table=_plain_table))
+
+
+def report_markdown(report: Mapping[str, Any]) -> str:
+    """Return the report as Markdown."""
+    body = _lines(report, heading=lambda t: [f"## {t}", ""], table=_markdown_table)
+    return "\n".join([f"# Search on {report['data']['source']}", "", *body]) + "\n"
+
+
+def headline(report: Mapping[str, Any]) -> str:
+    """Say in a sentence or two whether searching paid."""
+    objective, best, default = report["objective"]["name"], report["best"], report["default"]
+    if default is None:
+        return (
+            f"Best {objective} {score(best['score'])}; the recommendation itself left no score."
+        )
+    gain = report["gain"]
+    text = (
+        f"The recommendation reached {objective} {score(default['score'])}, "
+        f"the best trial {score(best['score'])} (gain {score(gain)})."
+    )
+    if best["trial_id"] == default["trial_id"]:
+        return text + " No other trial beat the recommendation: keep it."
+    return f"{text} {_test_sentence(report['test'])}"
+
+
+def _test_sentence(test: Mapping[str, Any]) -> str:
+    found = test["difference"]
+    if found is None:
+        return ""
+    interval = f"{score(found['gain'])} (95 % interval {score(found['low'])} to {score(found['high'])})"
+    rows = f"On {test['rows']:,} held-back rows the gain in {test['metric']} is {interval}"
+    if not found["is_real"]:
+        return f"{rows}: not beyond chance, so the recommendation alone would have served as well."
+    if found["gain"] < 0:
+        return f"{rows}: there the recommendation is better, so the validation gain was luck."
+    return f"{rows}: it holds."
+
+
+def score(value: float | None) -> str:
+    """A score with as many digits as it deserves."""
+    return "none" if value is None else f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+
+
+def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
+    lines = [headline(report), ""]
+    spent = f"{report['num_trials']} trials, {report['num_epochs']} epochs, {report['seconds']} s"
+    outcomes = ", ".join(f"{n} {o}" for o, n in sorted(report["outcomes"].items()))
+    lines += [f"Strategy {report['strategy']}: {spent} ({outcomes}).", ""]
+    lines += [*heading("Leaderboard"), *table(*_leaderboard(report)), ""]
+    if report["changes"]:
+        rows = [
+            [c["hyperparameter"], _value(c["default"]), _value(c["best"])]
+            for c in report["changes"]
+        ]
+        lines += [*heading("What the winner changed")]
+        lines += [*table(["hyperparameter", "recommended", "best"], rows), ""]
+    if report["verdicts"]:
+        rows = [[v["rule"], v["hyperparameter"], v["verdict"], v["why"]] for v in report["verdicts"]]
+        lines += [*heading("Did the rules hold?")]
+        lines += [*table(["rule", "hyperparameter", "verdict", "because"], rows), ""]
+    lines += [*heading("Held-back test rows"), *table(*_test_table(report["test"])), ""]
+    lines += heading("Next")
+    lines += [f"- {s['rule']}: {s['text']}" for s in report["next"]]
+    lines += [f"- `{command}`" for command in commands(report)]
+    return lines
+
+
+def commands(report: Mapping[str, Any]) -> list[str]:
+    """What to type next."""
+    run = report["run"]
+    return [
+        f"smarttune predict {run} new.csv -o predictions.csv",
+        f"smarttune export {run} model.keras",
+        f"smarttune resume {run} --time 10m",
+    ]
+
+
+def _leaderboard(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    varied = [c["hyperparameter"] for c in report["changes"]][:_SHOWN]
+    header = ["trial", report["objective"]["name"], "epochs", "seconds", *varied]
+    rows = []
+    for trial in report["leaderboard"]:
+        name = trial["trial_id"] + (" (recommended)" if trial["is_default"] else "")
+        cells = [_value(trial["values"].get(v)) for v in varied]
+        rows.append(
+            [name, score(trial["score"]), str(trial["num_epochs"]), f"{trial['seconds']:.1f}", *cells]
+        )
+    return header, rows
+
+
+def _test_table(test: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    names = list(test["best"])
+    rows = [["best", *(score(test["best"][n]) for n in names)]]
+    if test["default"] is not None:
+        rows.append(["recommended", *(score(test["default"][n]) for n in names)])
+    return ["model", *names], rows
+
+
+def _value(value: Any) -> str:
+    return "-" if value is None else show_value(value)
+
+
+def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [header, *rows]
+    ]
+
+
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+    return [line(header), line(["---"] * len(header)), *(line(row) for row in rows)]
