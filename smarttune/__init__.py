@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from smarttune.job import resume, search
     from smarttune.models import HyperModel, narrow
     from smarttune.oracles import BayesianOracle, GridOracle, HyperbandOracle, RandomOracle
-    from smarttune.recommend import Recommendation, recommend
+    from smarttune.recommendation import Recommendation, recommend
     from smarttune.rulebook import load_rulebook
-    from smarttune.search import Run, SmartTuner, TrialPolicy
+    from smarttune.tuning import Run, SmartTuner, TrialPolicy
     from smarttune.space import SearchSpace
-    from smarttune.suggest import suggest
+    from smarttune.suggestion import suggest
     from smarttune.trials import TrialLog, TrialRecord
 
 __version__ = "0.1.0"
@@ -31,20 +31,20 @@ _HOMES = {
     "HyperModel": "models",
     "HyperbandOracle": "oracles",
     "RandomOracle": "oracles",
-    "Recommendation": "recommend",
-    "Run": "search",
+    "Recommendation": "recommendation",
+    "Run": "tuning",
     "SearchSpace": "space",
     "SmartTuneError": "errors",
-    "SmartTuner": "search",
+    "SmartTuner": "tuning",
     "TrialLog": "trials",
-    "TrialPolicy": "search",
+    "TrialPolicy": "tuning",
     "TrialRecord": "trials",
     "load_rulebook": "rulebook",
     "narrow": "models",
-    "recommend": "recommend",
+    "recommend": "recommendation",
     "resume": "job",
     "search": "job",
-    "suggest": "suggest",
+    "suggest": "suggestion",
 }
 
 __all__ = [

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 from smarttune.errors import DataError, MissingExtraError, OptionError, RunError, SmartTuneError
 from smarttune.facts import Fact, Facts
 from smarttune.objectives import Direction, Objective, objective
-from smarttune.recommend import Recommendation
+from smarttune.recommendation import Recommendation
 from smarttune.rulebook import Rulebook
-from smarttune.search import Budget, Run, parse_duration
+from smarttune.tuning import Budget, Run, parse_duration
 from smarttune.space import Value
-from smarttune.suggest import Suggestion, make_suggestion, rulebook_of, suggestion_of
+from smarttune.suggestion import Suggestion, make_suggestion, rulebook_of, suggestion_of
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
-    from smarttune.search.budget import Clock
-    from smarttune.search.table import TableJob
+    from smarttune.tuning.budget import Clock
+    from smarttune.tuning.table import TableJob
 
 # ours: rows held back for one honest test at the end; a large table needs a smaller share.
 TEST_FRACTION = 0.15
@@ -108,7 +108,7 @@ def search(
     suggestion = _settled(suggestion, asked | declared, pins)
     chosen = _strategy(strategy, suggestion.recommendation)
     goal = _objective(objective, direction, suggestion)
-    from smarttune.search.table import with_budget
+    from smarttune.tuning.table import with_budget
 
     budget = with_budget(budget, suggestion.recommendation)
     manifest = _manifest(suggestion, budget, goal, seed)
@@ -175,9 +175,9 @@ def _carry_out(
     """Run the trials, then test, export and report."""
     from smarttune.report.files import write_report
     from smarttune.report.summary import summarize
-    from smarttune.search.budget import Clock
-    from smarttune.search.finishing import finish
-    from smarttune.search.tuner import SmartTuner
+    from smarttune.tuning.budget import Clock
+    from smarttune.tuning.finishing import finish
+    from smarttune.tuning.tuner import SmartTuner
 
     clock = Clock(budget.seconds, spent=spent + _now() - began)
     run.study.space = job.space
@@ -284,7 +284,7 @@ def _test_fraction(rows: int) -> float:
 
 
 def _strategy(asked: str, recommendation: Recommendation) -> str:
-    from smarttune.search.table import check_strategy
+    from smarttune.tuning.table import check_strategy
 
     if asked != "auto":
         return check_strategy(asked)
@@ -300,7 +300,7 @@ def _objective(
 
 
 def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> TableJob:
-    from smarttune.search.table import TableJob
+    from smarttune.tuning.table import TableJob
 
     assert suggestion.dataset is not None
     assert suggestion.fingerprint is not None

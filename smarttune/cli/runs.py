@@ -27,7 +27,7 @@ def show(
     - `smarttune show runs/data-20260101-120000 --trial 0003`
     """
     from smarttune.report.text import report_text
-    from smarttune.search import Run
+    from smarttune.tuning import Run
 
     opened = Run.load(run)
     if trial is not None:
@@ -87,7 +87,7 @@ def predict(
     Example: `smarttune predict runs/data-20260101-120000 new.csv -o predictions.csv`
     """
     from smarttune.job import prepare_backend
-    from smarttune.search import Run
+    from smarttune.tuning import Run
 
     opened = Run.load(run)
     prepare_backend()
@@ -110,7 +110,7 @@ def export(
     Example: `smarttune export runs/data-20260101-120000 model.keras`
     """
     from smarttune.files import write_bytes
-    from smarttune.search import Run
+    from smarttune.tuning import Run
 
     if output.suffix != ".keras":
         raise OptionError(

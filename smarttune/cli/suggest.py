@@ -107,7 +107,7 @@ def suggest(
     - `smarttune suggest data.csv --target y --explain optimizer.learning_rate`
     - `smarttune suggest data.csv --target y --format python > train.py`
     """
-    from smarttune.suggest import make_suggestion
+    from smarttune.suggestion import make_suggestion
 
     flags = {d.flag: d.name for d in FACTS.values() if d.flag}
     given = locals()

@@ -62,7 +62,7 @@ def known(source: Any) -> Known:
         settings = {name: setting.value for name, setting in source.settings.items()}
         return Known(Settings(settings), source.space(), source)
     if _is_facts(source):
-        from smarttune.recommend import recommend
+        from smarttune.recommendation import recommend
 
         facts = source if isinstance(source, Facts) else Facts.of(source)
         return known(recommend(facts))
@@ -82,7 +82,7 @@ def _is_facts(source: Any) -> bool:
 def _from_data(source: Any) -> Any:
     from smarttune.data import Dataset, read
     from smarttune.fingerprint import Fingerprint, measure
-    from smarttune.recommend import recommend
+    from smarttune.recommendation import recommend
 
     if isinstance(source, Fingerprint):
         fingerprint = source

@@ -7,7 +7,7 @@ from typing import Any
 
 from smarttune.files import write_json, write_text
 from smarttune.report.text import report_markdown
-from smarttune.search.run import Run
+from smarttune.tuning.run import Run
 
 
 def write_report(run: Run, report: Mapping[str, Any]) -> None:

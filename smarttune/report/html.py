@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smarttune.recommend import Recommendation
+from smarttune.recommendation import Recommendation
 from smarttune.report.text import commands, headline, score
 from smarttune.space import Fixed, show_value
 from smarttune.trials import TrialLog

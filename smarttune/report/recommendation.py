@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from smarttune.errors import SettingError, did_you_mean
 from smarttune.facts import FACTS
-from smarttune.recommend import Recommendation, Setting
+from smarttune.recommendation import Recommendation, Setting
 from smarttune.rulebook import Rulebook
 from smarttune.space import Choice, Fixed, NormalPrior, Value, WeightsPrior, show_value
 

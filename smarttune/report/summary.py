@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 from smarttune.facts import Facts
-from smarttune.recommend import Recommendation, Setting, recommend
+from smarttune.recommendation import Recommendation, Setting, recommend
 from smarttune.rulebook import Rulebook
-from smarttune.search.history import history_facts
-from smarttune.search.run import Run
+from smarttune.tuning.history import history_facts
+from smarttune.tuning.run import Run
 from smarttune.space import Fixed, NormalPrior, SearchSpace, Value, show_value
 from smarttune.trials import TrialLog, TrialRecord
 

@@ -19,9 +19,9 @@ from smarttune.models import DenseHyperModel, TablePreprocessor, TargetCodec, Tr
 from smarttune.models.compiling import sample_weights
 from smarttune.objectives import Objective
 from smarttune.oracles import STRATEGIES, RepairedOracle
-from smarttune.recommend import Recommendation
-from smarttune.search.budget import Budget
-from smarttune.search.tuner import TrialPolicy
+from smarttune.recommendation import Recommendation
+from smarttune.tuning.budget import Budget
+from smarttune.tuning.tuner import TrialPolicy
 from smarttune.space import SearchSpace, Value
 
 # Groups of hyperparameters that a dense model reads; the rest shapes the search.

@@ -12,15 +12,15 @@ from smarttune.errors import SmartTuneError
 from smarttune.execution import VALIDATION_BATCH_SIZE
 from smarttune.files import cannot_write
 from smarttune.models import exported_model
-from smarttune.search.comparing import compare, metrics_of
-from smarttune.search.run import Run
-from smarttune.search.table import TableJob
+from smarttune.tuning.comparing import compare, metrics_of
+from smarttune.tuning.run import Run
+from smarttune.tuning.table import TableJob
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
 from smarttune.trials import TrialRecord
 
 if TYPE_CHECKING:
-    from smarttune.search.comparing import Difference
+    from smarttune.tuning.comparing import Difference
 
 
 def finish(run: Run, job: TableJob) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from smarttune.errors import OptionError
 from smarttune.facts import Fact, Facts
-from smarttune.recommend import Recommendation, recommend
+from smarttune.recommendation import Recommendation, recommend
 from smarttune.rulebook import Rulebook, load_rulebook, select
 from smarttune.space import Value
 

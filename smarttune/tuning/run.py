@@ -30,8 +30,8 @@ import smarttune
 from smarttune.errors import RunError
 from smarttune.files import cannot_write, write_json
 from smarttune.objectives import Objective
-from smarttune.recommend import Recommendation
-from smarttune.search.study import Study
+from smarttune.recommendation import Recommendation
+from smarttune.tuning.study import Study
 from smarttune.trials import TrialLog, TrialRecord
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class Run:
             ) from None
 
     def predict(self, data: Any) -> pd.DataFrame:
-        """Predict for new rows with the final model; see `smarttune.search.predict`."""
-        from smarttune.search.predicting import predict
+        """Predict for new rows with the final model; see `smarttune.tuning.predict`."""
+        from smarttune.tuning.predicting import predict
 
         return predict(self, data)

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smarttune.search.budget import Budget, parse_duration
-    from smarttune.search.run import Run
-    from smarttune.search.tuner import SmartTuner, TrialPolicy
+    from smarttune.tuning.budget import Budget, parse_duration
+    from smarttune.tuning.run import Run
+    from smarttune.tuning.tuner import SmartTuner, TrialPolicy
 
 # Opened on first use: a run can be shown without Keras, a budget parsed without Optuna.
 _HOMES = {

@@ -10,7 +10,7 @@ from smarttune.errors import RunError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from smarttune.search.run import Run
+    from smarttune.tuning.run import Run
 
 
 def predict(run: Run, data: Any) -> pd.DataFrame:

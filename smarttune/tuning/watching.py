@@ -11,7 +11,7 @@ import numpy as np
 
 from smarttune.errors import OptionError, did_you_mean
 from smarttune.objectives import Objective
-from smarttune.search.budget import Clock
+from smarttune.tuning.budget import Clock
 from smarttune.training import WindowedStopping
 from smarttune.training.checkpoint import state_of
 
