@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from smarttune.rulebook import Rulebook
 
 RuleFolders = Annotated[
-    Optional[list[Path]],  # noqa: UP007, UP045 (Typer reads the annotation at run time)
+    list[Path] | None,
     typer.Option("--rules", help="A folder with rules of your own; repeatable."),
 ]
 Select = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
+    list[str] | None,
     typer.Option("--select", help="Only these rules: code, prefix, name or pack; repeatable."),
 ]
 Ignore = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
+    list[str] | None,
     typer.Option("--ignore", help="Without these rules: code, prefix, name or pack; repeatable."),
 ]
 Pins = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
+    list[str] | None,
     typer.Option("--set", help="Fix a hyperparameter: name=value; repeatable."),
 ]
 FactPairs = Annotated[
-    Optional[list[str]],  # noqa: UP007, UP045
+    list[str] | None,
     typer.Option("--fact", help="Declare any fact: name=value; repeatable."),
 ]
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from smarttune.errors import OptionError
 
-Maybe = Optional
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.")]
 
 
 def show(
     run: RunArgument,
-    trial: Annotated[Maybe[str], typer.Option(help="Show one trial with its curve.")] = None,
+    trial: Annotated[str | None, typer.Option(help="Show one trial with its curve.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Print a run's report, or its trials so far if it has not ended.
@@ -79,7 +78,7 @@ def predict(
     run: RunArgument,
     data: Annotated[Path, typer.Argument(help="New rows, csv or parquet.")],
     output: Annotated[
-        Maybe[Path], typer.Option("--output", "-o", help="A csv to write; else standard output.")
+        Path | None, typer.Option("--output", "-o", help="A csv to write; else standard output.")
     ] = None,
 ) -> None:
     """Predict new rows with the best model of a run.

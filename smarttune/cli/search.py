@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
 from smarttune.cli.options import FactPairs, Ignore, Pins, RuleFolders, Select, load_rules, pairs
 from smarttune.cli.suggest import declared_facts, target_of
 
-Maybe = Optional
 
 Time = Annotated[
-    Maybe[str], typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
+    str | None, typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
 ]
 Plain = Annotated[bool, typer.Option("--plain", help="One line for each trial.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON event a line.")]
@@ -23,32 +22,32 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final repor
 def search(
     data: Annotated[Path, typer.Argument(help="A csv or parquet file.")],
     target: Annotated[
-        Maybe[str], typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
+        str | None, typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
     ] = None,
     time: Time = None,
-    trials: Annotated[Maybe[int], typer.Option(help="Trials to run.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials to run.")] = None,
     epochs_total: Annotated[
-        Maybe[int], typer.Option(help="Epochs to train, over all trials.")
+        int | None, typer.Option(help="Epochs to train, over all trials.")
     ] = None,
     strategy: Annotated[
         str, typer.Option(help="auto | random | grid | hyperband | bayesian")
     ] = "auto",
     objective: Annotated[
-        Maybe[str], typer.Option(help="Metric that ranks trials, such as val_auc; else by rule.")
+        str | None, typer.Option(help="Metric that ranks trials, such as val_auc; else by rule.")
     ] = None,
     precision: Annotated[
         str, typer.Option(help="auto | float32 | mixed_float16 | mixed_bfloat16")
     ] = "auto",
     run: Annotated[
-        Maybe[Path], typer.Option(help="Run directory; else runs/NAME-DATE-TIME.")
+        Path | None, typer.Option(help="Run directory; else runs/NAME-DATE-TIME.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     problem: Annotated[
-        Maybe[str], typer.Option(help="binary | multiclass | multilabel | regression")
+        str | None, typer.Option(help="binary | multiclass | multilabel | regression")
     ] = None,
     fact: FactPairs = None,
     drop: Annotated[
-        Maybe[list[str]], typer.Option(help="A column to leave out; repeatable.")
+        list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
     set_: Pins = None,
     rules: RuleFolders = None,
@@ -98,8 +97,8 @@ def search(
 def resume(
     run: Annotated[Path, typer.Argument(help="A run directory.")],
     time: Time = None,
-    trials: Annotated[Maybe[int], typer.Option(help="Trials in all.")] = None,
-    epochs_total: Annotated[Maybe[int], typer.Option(help="Epochs in all.")] = None,
+    trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None,
+    epochs_total: Annotated[int | None, typer.Option(help="Epochs in all.")] = None,
     rules: RuleFolders = None,
     plain: Plain = False,
     json: Json = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -30,63 +30,62 @@ def _choices(words: tuple[str, ...]) -> str:
     return " | ".join(words)
 
 
-Maybe = Optional  # Typer reads annotations at run time and knows Optional best
 
 
 def suggest(
     data: Annotated[
-        Maybe[Path], typer.Argument(help="A csv or parquet file; leave out to declare facts.")
+        Path | None, typer.Argument(help="A csv or parquet file; leave out to declare facts.")
     ] = None,
     target: Annotated[
-        Maybe[str], typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
+        str | None, typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
     ] = None,
-    task: Annotated[Maybe[str], typer.Option(help=_choices(TASKS), rich_help_panel=_DATA)] = None,
+    task: Annotated[str | None, typer.Option(help=_choices(TASKS), rich_help_panel=_DATA)] = None,
     problem: Annotated[
-        Maybe[str], typer.Option(help=_choices(PROBLEMS), rich_help_panel=_DATA)
+        str | None, typer.Option(help=_choices(PROBLEMS), rich_help_panel=_DATA)
     ] = None,
     num_samples: Annotated[
-        Maybe[int], typer.Option(help="Training rows.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Training rows.", rich_help_panel=_DATA)
     ] = None,
     num_features: Annotated[
-        Maybe[int], typer.Option(help="Input columns.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Input columns.", rich_help_panel=_DATA)
     ] = None,
     classes: Annotated[
-        Maybe[int], typer.Option(help="Distinct labels.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Distinct labels.", rich_help_panel=_DATA)
     ] = None,
     words_per_sample: Annotated[
-        Maybe[float], typer.Option(help="Median words per text.", rich_help_panel=_DATA)
+        float | None, typer.Option(help="Median words per text.", rich_help_panel=_DATA)
     ] = None,
     vocabulary_size: Annotated[
-        Maybe[int], typer.Option(help="Distinct words.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Distinct words.", rich_help_panel=_DATA)
     ] = None,
     corpus_chars: Annotated[
-        Maybe[int], typer.Option(help="Characters of training text.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Characters of training text.", rich_help_panel=_DATA)
     ] = None,
     audio_hours: Annotated[
-        Maybe[float], typer.Option(help="Hours of audio.", rich_help_panel=_DATA)
+        float | None, typer.Option(help="Hours of audio.", rich_help_panel=_DATA)
     ] = None,
     image_side: Annotated[
-        Maybe[int], typer.Option(help="Shorter side in pixels.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Shorter side in pixels.", rich_help_panel=_DATA)
     ] = None,
     sequence_length: Annotated[
-        Maybe[int], typer.Option(help="Steps per sequence.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Steps per sequence.", rich_help_panel=_DATA)
     ] = None,
     device: Annotated[
-        Maybe[str], typer.Option(help="cpu | gpu | tpu", rich_help_panel=_HARDWARE)
+        str | None, typer.Option(help="cpu | gpu | tpu", rich_help_panel=_HARDWARE)
     ] = None,
     compute_capability: Annotated[
-        Maybe[float], typer.Option(help="Of the GPU, for example 8.0.", rich_help_panel=_HARDWARE)
+        float | None, typer.Option(help="Of the GPU, for example 8.0.", rich_help_panel=_HARDWARE)
     ] = None,
     gpu_memory: Annotated[
-        Maybe[float], typer.Option(help="GiB of one GPU.", rich_help_panel=_HARDWARE)
+        float | None, typer.Option(help="GiB of one GPU.", rich_help_panel=_HARDWARE)
     ] = None,
-    num_gpus: Annotated[Maybe[int], typer.Option(help="GPUs.", rich_help_panel=_HARDWARE)] = None,
+    num_gpus: Annotated[int | None, typer.Option(help="GPUs.", rich_help_panel=_HARDWARE)] = None,
     trials: Annotated[
-        Maybe[int], typer.Option(help="Trials that a search may run.", rich_help_panel=_DATA)
+        int | None, typer.Option(help="Trials that a search may run.", rich_help_panel=_DATA)
     ] = None,
     fact: FactPairs = None,
     drop: Annotated[
-        Maybe[list[str]], typer.Option(help="A column to leave out; repeatable.")
+        list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
     set_: Pins = None,
     rules: RuleFolders = None,
@@ -94,7 +93,7 @@ def suggest(
     ignore: Ignore = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="How to print.")] = Format.text,
     explain: Annotated[
-        Maybe[str], typer.Option(help="Print the whole chain behind one hyperparameter.")
+        str | None, typer.Option(help="Print the whole chain behind one hyperparameter.")
     ] = None,
 ) -> None:
     """Recommend every hyperparameter, with range, prior, reason and source.

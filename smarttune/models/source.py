@@ -80,6 +80,13 @@ def _is_facts(source: Any) -> bool:
 
 
 def _from_data(source: Any) -> Any:
+    if isinstance(source, (bool, int, float)) or callable(source):
+        raise OptionError(
+            "recommendation",
+            received=f"a {type(source).__name__}",
+            expected="a recommendation, facts, a search space, or data",
+            mend="Pass one of these, such as the result of smarttune.suggest(...).",
+        )
     from smarttune.data import Dataset, read
     from smarttune.fingerprint import Fingerprint, measure
     from smarttune.recommendation import recommend
@@ -92,13 +99,6 @@ def _from_data(source: Any) -> Any:
 
 
 def _read(source: Any, read: Any) -> Any:
-    if source is None or isinstance(source, (bool, int, float)) or callable(source):
-        raise OptionError(
-            "recommendation",
-            received=f"a {type(source).__name__}",
-            expected="a recommendation, facts, a search space, or data",
-            mend="Pass one of these, such as the result of smarttune.suggest(...).",
-        )
     if isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], (str, bytes)):
         return read(source[0], source[1])
     return read(source)

