@@ -269,7 +269,7 @@ def _settled(
     recommendation = suggestion.recommendation
     rows = int(recommendation.facts.value("data.num_samples") or 0)
     held = _test_fraction(rows) + float(recommendation.value("data.validation_fraction"))
-    tuned = [n for n in recommendation.space().tuned if n.startswith(("model.", "optimizer.", "training."))]
+    tuned = [n for n in recommendation.space().tuned if not n.startswith(("data.", "search."))]
     known = Facts(
         {
             "data.num_samples": Fact(round(rows * (1 - held)), "derived", "rows left for training"),

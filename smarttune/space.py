@@ -316,7 +316,7 @@ class IntRange(_Frozen):
         low, high = self._edges()
         v = low + u * (high - low)
         if self.sampling == "power_of_two":
-            return min(self.high, max(self.low, 2 ** round(v)))
+            return int(min(self.high, max(self.low, 2 ** round(v))))
         return min(self.high, max(self.low, round(math.exp(v) if self.sampling == "log" else v)))
 
     def clamp(self, value: Value) -> Value:
@@ -326,7 +326,7 @@ class IntRange(_Frozen):
             return self.from_unit(0.5)
         number = min(self.high, max(self.low, number))
         if self.sampling == "power_of_two":
-            return 2 ** round(math.log2(number))
+            return pow2_round(number)
         return round(number)
 
     def _edges(self) -> tuple[float, float]:

@@ -166,7 +166,7 @@ def _printed(suggestion: Any, format: Format) -> str:
     if format is Format.python:
         from smarttune.report.script import keras_script
 
-        return keras_script(suggestion)
+        return str(keras_script(suggestion))
     from smarttune.report.fingerprint import fingerprint_text
     from smarttune.report.recommendation import recommendation_text
 

@@ -90,7 +90,7 @@ class TargetCodec(BaseModel):
             else (str(target.name) if target.name is not None else "target",)
         )
         if problem in ("binary", "multiclass"):
-            draft = cls(problem=problem, names=names, classes=_labels(problem, classes))  # type: ignore[arg-type]
+            draft = cls(problem=problem, names=names, classes=_labels(problem, classes))
             indices = draft.encode(target).astype(np.int64).ravel()
             counts = np.bincount(indices, minlength=len(draft.classes))
             return draft.model_copy(
@@ -134,7 +134,7 @@ class TargetCodec(BaseModel):
             if self.problem == "multiclass":
                 return indices
             return np.asarray(indices.astype(np.float32)[:, None])
-        raw = self._raw(target)
+        raw = self.raw_targets(target)
         if self.problem == "multilabel":
             if not np.isin(raw, (0.0, 1.0)).all():
                 raise _bad_cells("label columns hold values other than 0 and 1", self.names)
@@ -222,7 +222,12 @@ class TargetCodec(BaseModel):
             )
         return np.array([places[c] for c in cells], dtype=np.int32)
 
-    def _raw(self, target: pd.Series[Any] | pd.DataFrame) -> np.ndarray:
+    def raw_targets(self, target: pd.Series[Any] | pd.DataFrame) -> np.ndarray:
+        """Target columns as float64, shape (rows, columns).
+
+        Raises:
+            DataError: If a cell is missing, infinite or no number.
+        """
         raw = np.stack([numbers(c) for c in _columns(target)], axis=1)
         if np.isnan(raw).any():
             raise _bad_cells("some targets are missing, infinite or no numbers", self.names)
@@ -288,7 +293,7 @@ def _fit_regression(
         center=(0.0,) * width,
         scale=(1.0,) * width,
     )
-    raw = plain._raw(target)
+    raw = plain.raw_targets(target)
     codec = plain.model_copy(
         update={
             "num_rows": len(raw),

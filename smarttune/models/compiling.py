@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,6 +12,7 @@ from keras import ops
 from smarttune.errors import OptionError, SettingError, did_you_mean
 from smarttune.models.codec import TargetCodec
 from smarttune.models.schedules import learning_rate
+from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 
 _ADAM_LIKE = ("adam", "adamw", "nadam")
@@ -186,32 +187,19 @@ def _auc(name: str, curve: str, codec: TargetCodec) -> Any:
     )
 
 
-def metric_names(problem: str) -> tuple[str, ...]:
-    """Metrics that `make_metrics` knows for a problem.
-
-    `crossentropy` and `mean_squared_error` are the losses without penalties and label
-    smoothing: unlike `val_loss` they compare fairly across trials that differ in these.
-    Regression metrics are in the units of the encoded target.
-    """
-    return {
-        "binary": ("accuracy", "auc", "pr_auc", "crossentropy"),
-        "multiclass": ("accuracy", "crossentropy"),
-        "multilabel": ("binary_accuracy", "auc", "pr_auc", "crossentropy"),
-        "regression": ("mean_absolute_error", "mean_squared_error"),
-    }[problem]
-
-
 def make_metrics(codec: TargetCodec, names: Sequence[str] | None = None) -> list[Any]:
     """Fresh metrics of a model.
 
     Args:
         codec: Says which problem it is.
-        names: Which of `metric_names`; None means all.
+        names: Which of `PROBLEM_METRICS`; None means all. Regression metrics are in the
+            units of the raw target. `crossentropy` and the errors hold no penalties and no
+            label smoothing: unlike `val_loss` they compare fairly across trials.
 
     Raises:
         OptionError: If a name is not a metric of the problem.
     """
-    known = metric_names(codec.problem)
+    known = PROBLEM_METRICS[codec.problem]
     for name in names or ():
         if name not in known:
             raise OptionError(
@@ -227,10 +215,8 @@ def _metric(name: str, codec: TargetCodec) -> Any:
     metrics = keras.metrics
     if name in ("auc", "pr_auc"):
         return _auc(name, "ROC" if name == "auc" else "PR", codec)
-    if name == "mean_absolute_error":
-        return metrics.MeanAbsoluteError(name=name)
-    if name == "mean_squared_error":
-        return metrics.MeanSquaredError(name=name)
+    if codec.problem == "regression":
+        return InRawUnits(_ERRORS[name](name=name), codec)
     if codec.problem == "multiclass":
         if name == "accuracy":
             return metrics.SparseCategoricalAccuracy(name=name)
@@ -238,6 +224,51 @@ def _metric(name: str, codec: TargetCodec) -> Any:
     if name == "crossentropy":
         return metrics.BinaryCrossentropy(name=name, from_logits=True)
     return metrics.BinaryAccuracy(name=name, threshold=0.0)  # a logit of 0 is probability 1/2
+
+
+_ERRORS: dict[str, Any] = {
+    "mean_absolute_error": keras.metrics.MeanAbsoluteError,
+    "mean_squared_error": keras.metrics.MeanSquaredError,
+    "root_mean_squared_error": keras.metrics.RootMeanSquaredError,
+    "r2_score": keras.metrics.R2Score,
+}
+
+
+class InRawUnits(keras.metrics.Metric):  # type: ignore[misc]
+    """A regression metric on targets and predictions turned back into raw units.
+
+    Args:
+        inner: The metric.
+        codec: Knows how the target was encoded.
+    """
+
+    def __init__(self, inner: keras.metrics.Metric, codec: TargetCodec) -> None:
+        super().__init__(name=inner.name)
+        self.inner = inner
+        self.codec = codec
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Take in a batch of encoded targets and predictions, shape (batch, outputs)."""
+        return self.inner.update_state(self._raw(y_true), self._raw(y_pred), sample_weight)
+
+    def _raw(self, encoded: Any) -> Any:
+        scale, center, shift = (
+            np.asarray(part, np.float32)
+            for part in (self.codec.scale, self.codec.center, self.codec.shift)
+        )
+        raw = ops.cast(encoded, "float32") * scale + center
+        if self.codec.transform == "log1p_standardize":
+            # Beyond this exponent float32 has no number left.
+            raw = ops.expm1(ops.minimum(raw, 80.0)) + shift
+        return raw if self.codec.bounds is None else ops.clip(raw, *self.codec.bounds)
+
+    def result(self) -> Any:
+        """The metric so far."""
+        return self.inner.result()
+
+    def reset_state(self) -> None:
+        """Begin anew."""
+        self.inner.reset_state()
 
 
 def sample_weights(

@@ -88,14 +88,15 @@ def _scope(hp: Any, parent: str, allowed: list[Value]) -> Iterator[None]:
     KerasTuner's own wants the parent to be declared under the very conditions that are
     open now, so it cannot nest two hyperparameters that do not depend on each other.
     """
-    condition = conditions_module.Parent(hp._get_name(parent), allowed)
-    hp._conditions.append(condition)
+    open_conditions: list[Any] = hp._conditions  # noqa: SLF001 -- there is no public way in
+    condition = conditions_module.Parent(hp._get_name(parent), allowed)  # noqa: SLF001
+    open_conditions.append(condition)
     reached = condition.is_active(hp.values)
-    (hp.active_scopes if reached else hp.inactive_scopes).append(list(hp._conditions))
+    (hp.active_scopes if reached else hp.inactive_scopes).append(list(open_conditions))
     try:
         yield
     finally:
-        hp._conditions.pop()
+        open_conditions.pop()
 
 
 def _within(dimension: Dimension, value: Value) -> Value:

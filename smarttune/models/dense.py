@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -28,7 +28,15 @@ from smarttune.space import Value
 
 FAMILIES = ("mlp", "resnet_mlp")
 # Groups of hyperparameters that a dense model reads; the rest concerns data and search.
-_READ = ("model.", "optimizer.", "training.")
+_READ = (
+    "model.",
+    "optimizer.",
+    "training.batch_size",
+    "training.precision",
+    "training.label_smoothing",
+    "training.class_weight",
+    "training.gradient_accumulation_steps",
+)
 # Settings that preprocessing has used up before a model is built.
 _USED_BEFORE = (
     "model.encoding",
@@ -66,6 +74,11 @@ class TrainingPlan:
     metrics: tuple[str, ...] | None = None
 
 
+def network_settings(names: Iterable[str]) -> list[str]:
+    """Those hyperparameters that a dense network reads; the rest concerns data and search."""
+    return [n for n in names if n.startswith(_READ) and "[" not in n and n not in _USED_BEFORE]
+
+
 class DenseHyperModel(HyperModel):
     """A dense network on the arrays of a `TablePreprocessor`.
 
@@ -93,6 +106,13 @@ class DenseHyperModel(HyperModel):
         self.codec = codec
         self.plan = plan
 
+    # A tuner need not build models to find out what they declare.
+    declares_everything = True
+
+    def reseed(self, seed: int) -> None:
+        """Give the next model another start: initial weights and dropout."""
+        self.plan = replace(self.plan, seed=seed)
+
     def declare_hyperparameters(self, hp: Any) -> None:
         """Declare the whole space before the first build."""
         self.values(hp)
@@ -100,12 +120,7 @@ class DenseHyperModel(HyperModel):
     def values(self, hp: Any) -> dict[str, Value]:
         """Declare the space on `hp` and return the active values of the trial."""
         assert self.space is not None
-        names = [
-            d.name
-            for d in self.space.dimensions
-            if d.name.startswith(_READ) and "[" not in d.name and d.name not in _USED_BEFORE
-        ]
-        return declare(hp, self.space, names)
+        return declare(hp, self.space, network_settings(self.space.by_name))
 
     def build(self, hp: Any) -> keras.Model:
         """Build and compile the model of one trial under its dtype policy."""

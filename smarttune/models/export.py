@@ -115,7 +115,7 @@ def exported_model(
     if preprocessor.categorical:
         indices = [_indices(c, columns[c.name], i) for i, c in enumerate(preprocessor.categorical)]
         features["categorical"] = ops.cast(_side_by_side(indices), "int32")
-    outputs = _decoded(_bare_copy(core)(features), codec)
+    outputs = _decoded(bare_copy(core)(features), codec)
     return keras.Model(inputs, outputs, name="raw_rows")
 
 
@@ -140,7 +140,7 @@ def _float_type() -> str:
     return "float64" if keras.backend.backend() == "tensorflow" else "float32"
 
 
-def _bare_copy(core: keras.Model) -> keras.Model:
+def bare_copy(core: keras.Model) -> keras.Model:
     """The network without optimizer, loss and metrics, which a prediction does not need."""
     config = {**core.get_config(), "name": "smarttune_core"}
     copy = core.__class__.from_config(config)

@@ -17,6 +17,11 @@ from smarttune.models.narrowing import Declaration, Method, narrow_declaration
 from smarttune.space import SearchSpace
 
 
+def _qualified(hp: Any, name: str) -> str:
+    """The name as KerasTuner keeps it, with the scopes that are open."""
+    return str(hp._get_name(name))  # noqa: SLF001 -- it has no public way to ask
+
+
 @dataclass
 class NarrowingLog:
     """What narrowing did, over all builds.
@@ -60,7 +65,7 @@ class NarrowingHyperParameters:
         self._allowed: dict[str, Declaration] = {}
         self._closed = 0
 
-    def Int(  # noqa: N802, PLR0913 -- KerasTuner's signature
+    def Int(  # noqa: N802, PLR0913, PLR0917 -- KerasTuner's signature
         self,
         name: str,
         min_value: int,
@@ -81,7 +86,7 @@ class NarrowingHyperParameters:
         }
         return self._declare("Int", name, options, parent=(parent_name, parent_values))
 
-    def Float(  # noqa: N802, PLR0913 -- KerasTuner's signature
+    def Float(  # noqa: N802, PLR0913, PLR0917 -- KerasTuner's signature
         self,
         name: str,
         min_value: float,
@@ -102,7 +107,7 @@ class NarrowingHyperParameters:
         }
         return self._declare("Float", name, options, parent=(parent_name, parent_values))
 
-    def Choice(  # noqa: N802, PLR0913 -- KerasTuner's signature
+    def Choice(  # noqa: N802, PLR0913, PLR0917 -- KerasTuner's signature
         self,
         name: str,
         values: Sequence[Any],
@@ -144,7 +149,7 @@ class NarrowingHyperParameters:
         KerasTuner tries out each scope by writing its first value into the parent, so
         values that were narrowed away must not reach it.
         """
-        allowed = self._allowed.get(self._hp._get_name(parent_name))
+        allowed = self._allowed.get(_qualified(self._hp, parent_name))
         values = (
             list(parent_values)
             if isinstance(parent_values, (list, tuple, set))
@@ -188,7 +193,7 @@ class NarrowingHyperParameters:
         if parent[0]:
             with self.conditional_scope(parent[0], parent[1]):
                 return self._declare(method, name, options, parent=(None, None))
-        qualified = self._hp._get_name(name)
+        qualified = _qualified(self._hp, name)
         declared = Declaration(method, options)
         narrowed = self._narrow(qualified, declared)
         if narrowed is None:

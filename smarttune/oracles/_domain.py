@@ -29,8 +29,8 @@ CONTROL = "tuner/"
 # ours: relative slack for the rounding of bounds and steps, far above one float64 ulp.
 _SLACK = 1e-9
 
-# ours: up to so many configurations a space is listed to find those not tried yet; listing
-# them takes about 0.1 s.
+# ours: up to so many configurations a space is listed to find those not tried yet; for four
+# hyperparameters that took 0.02 s of processor time.
 LISTABLE = 5000
 
 

@@ -18,8 +18,9 @@ from smarttune.fidelity import Bracket
 State = Literal["open", "done", "failed"]
 
 # ours: a rung replaces at most this multiple of its size, and at least the number below; a
-# region where everything fails must not be sampled for ever. At 30 % failures one rung in
-# 10^5 would need more.
+# region where everything fails must not be sampled for ever. If trials fail independently with
+# probability 0.3, a rung of any size runs out with a probability below 1e-4 (binomial; worst
+# for three places).
 REPLACEMENTS_PER_PLACE = 3
 MIN_REPLACEMENTS = 10
 

@@ -81,6 +81,7 @@ class GridOracle(RepairedOracle):
 
     def propose(self, trial_id: str) -> Proposal:
         """Return the next configuration that was not tried."""
+        del trial_id  # a grid has one order for all
         # A space that has grown is walked anew; what was tried is skipped.
         space = json.dumps(self.hyperparameters.get_config()["space"])
         if space != self._walked_space:

@@ -59,9 +59,9 @@ def _folded(settings: Mapping[str, Setting]) -> dict[str, Setting]:
         key = (base, setting.model_dump_json(exclude={"active_when"}) if column else "")
         joined.setdefault(key, []).append(column.rstrip("]") if column else "")
     folded: dict[str, Setting] = {}
-    for (base, key), columns in joined.items():
-        first = f"{base}[{columns[0]}]" if key else base
-        folded[f"{base}[{', '.join(columns)}]" if key else base] = settings[first]
+    for (base, per_column), columns in joined.items():
+        first = f"{base}[{columns[0]}]" if per_column else base
+        folded[f"{base}[{', '.join(columns)}]" if per_column else base] = settings[first]
     return folded
 
 

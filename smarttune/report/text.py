@@ -53,7 +53,11 @@ def _test_sentence(test: Mapping[str, Any]) -> str:
 
 def score(value: float | None) -> str:
     """A score with as many digits as it deserves."""
-    return "none" if value is None else f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+    if value is None:
+        return "none"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
 
 
 def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:

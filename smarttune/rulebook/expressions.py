@@ -273,7 +273,7 @@ class _Compiler:
                 value = evaluate(names)
                 if isinstance(value, Unknown):
                     unknown = value if unknown is None else unknown | value
-                elif value is decisive:
+                elif bool(value) is decisive:
                     return decisive
             return (not decisive) if unknown is None else unknown
 
@@ -553,14 +553,18 @@ def _operand(node: ast.expr, names: Names) -> str:
 
 def _filled(node: ast.expr, names: Names) -> str:
     class Fill(ast.NodeTransformer):
-        def _swap(self, word: ast.expr) -> ast.AST:
+        def _swap(self, word: Any) -> Any:
             name = _dotted(word)
             if name is None or (name not in FACTS and name not in names and "." not in name):
                 return self.generic_visit(word)
             value = names.get(name)
             return ast.Name("unknown" if value is None else _shown(value))
 
-        visit_Name = visit_Attribute = _swap
+        def visit_Name(self, node: ast.Name) -> Any:
+            return self._swap(node)
+
+        def visit_Attribute(self, node: ast.Attribute) -> Any:
+            return self._swap(node)
 
         def visit_Call(self, call: ast.Call) -> ast.AST:
             call.args = [self.visit(argument) for argument in call.args]

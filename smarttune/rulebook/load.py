@@ -277,7 +277,9 @@ class _Loader:
                     "the key of a source",
                     f"Add the work to sources.yaml.{did_you_mean(item.source, self.sources)}",
                 )
-        references = [(("overrides", i), code) for i, code in enumerate(rule.overrides)]
+        references: list[tuple[yaml.Path, str]] = [
+            (("overrides", i), code) for i, code in enumerate(rule.overrides)
+        ]
         references += [
             (("conflicts", i, "with"), conflict.with_) for i, conflict in enumerate(rule.conflicts)
         ]

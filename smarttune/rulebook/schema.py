@@ -334,11 +334,12 @@ def _evaluate(value: Value | Computed, names: Names) -> Value | Unknown:
 
 def _propose_choice(then: ChoiceThen, names: Names) -> Proposal | Unknown:
     choice = Choice(values=then.values)
-    value: Value | Unknown = then.values[0]
+    value = then.values[0]
     if then.default is not None:
-        value = _evaluate(then.default, names)
-        if isinstance(value, Unknown):
-            return value
+        default = _evaluate(then.default, names)
+        if isinstance(default, Unknown):
+            return default
+        value = default
     elif then.weights:
         value = then.values[then.weights.index(max(then.weights))]
     weights = None

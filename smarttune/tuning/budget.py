@@ -13,7 +13,7 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 
 # ours: what the end of a search takes (restoring, testing, exporting, reporting) on two
 # cores, kept free at the end of a time budget.
-RESERVED_SECONDS = 8.0
+RESERVED_SECONDS = 12.0
 RESERVED_SHARE = 0.05
 
 # ours: the first trial is the recommendation at full length; it may not eat a time budget

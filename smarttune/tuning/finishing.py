@@ -12,6 +12,7 @@ from smarttune.errors import SmartTuneError
 from smarttune.execution import VALIDATION_BATCH_SIZE
 from smarttune.files import cannot_write
 from smarttune.models import exported_model
+from smarttune.models.export import bare_copy
 from smarttune.tuning.comparing import compare, metrics_of
 from smarttune.tuning.run import Run
 from smarttune.tuning.table import TableJob
@@ -79,7 +80,7 @@ def _outputs(model: Any, x: Any) -> np.ndarray:
 
 def _export(run: Run, job: TableJob, core: Any) -> dict[str, Any]:
     """Save the network alone, and with preprocessing inside where the backend allows it."""
-    _save_whole(core, run, "core.keras")
+    _save_whole(bare_copy(core), run, "core.keras")
     try:
         _save_whole(exported_model(core, job.preprocessor, job.codec), run, "model.keras")
     except SmartTuneError as error:

@@ -40,7 +40,7 @@ def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | No
         facts["history.trials_since_improvement"] = _since_improvement(log)
     if ranked:
         facts |= _values_of_best(ranked[0], space)
-        facts |= _curve_facts(ranked[: TOP_TRIALS])
+        facts |= _curve_facts(ranked)
         facts |= _edge(ranked[:TOP_TRIALS], space)
         if num_validation and "accuracy" in log.objective.name and ranked[0].score is not None:
             share = min(1.0, max(0.0, ranked[0].score))
@@ -50,10 +50,12 @@ def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | No
 
 
 def _since_improvement(log: TrialLog) -> int:
-    best, since = None, 0
+    best: float | None = None
+    since = 0
     for record in log:
-        if record.is_scored and (best is None or log.objective.better(record.score, best)):  # type: ignore[arg-type]
-            best, since = record.score, 0
+        score = record.score if record.is_scored else None
+        if score is not None and (best is None or log.objective.better(score, best)):
+            best, since = score, 0
         else:
             since += 1
     return since
@@ -62,7 +64,6 @@ def _since_improvement(log: TrialLog) -> int:
 def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | int | str | None]:
     rate = space.by_name.get("optimizer.learning_rate")
     facts: dict[str, float | int | str | None] = {
-        "history.epochs": best.max_epochs,
         **{
             f"history.{short}": best.values.get(name)  # type: ignore[dict-item]
             for short, name in (
@@ -80,11 +81,14 @@ def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | 
     return facts
 
 
-def _curve_facts(top: Sequence[TrialRecord]) -> dict[str, float | int | None]:
+def _curve_facts(ranked: Sequence[TrialRecord]) -> dict[str, float | int | None]:
+    """What the curves of the best trials of full length tell; short rungs prove nothing."""
     facts: dict[str, float | int | None] = {}
-    long_enough = [r for r in top if r.num_epochs and r.best_epoch]
+    longest = max(r.max_epochs for r in ranked)
+    long_enough = [r for r in ranked if r.max_epochs == longest and r.best_epoch][:TOP_TRIALS]
     if not long_enough:
         return facts
+    facts["history.epochs"] = longest
     facts["history.best_epoch_fraction"] = median(
         (r.best_epoch or 0) / max(r.max_epochs, 1) for r in long_enough
     )

@@ -207,7 +207,8 @@ class Run:
                 expected="a finished run",
                 mend=f"Finish it with `smarttune resume {self.path}`.",
             )
-        return self.read("report.json")
+        report: dict[str, Any] = self.read("report.json")
+        return report
 
     def best_weights_path(self, trial_id: str) -> Path:
         """Weights of a trial's best epoch."""

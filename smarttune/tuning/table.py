@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import keras_tuner
@@ -17,15 +17,17 @@ from smarttune.execution import TrainingData
 from smarttune.fingerprint import Fingerprint
 from smarttune.models import DenseHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
 from smarttune.models.compiling import sample_weights
-from smarttune.objectives import Objective
-from smarttune.oracles import STRATEGIES, RepairedOracle
+from smarttune.models.dense import network_settings
+from smarttune.objectives import PROBLEM_METRICS, Objective
+from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation
 from smarttune.tuning.budget import Budget
 from smarttune.tuning.tuner import TrialPolicy
 from smarttune.space import SearchSpace, Value
 
-# Groups of hyperparameters that a dense model reads; the rest shapes the search.
-_MODEL_GROUPS = ("model.", "optimizer.", "training.")
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,18 @@ class TableJob:
         """What is predicted."""
         return str(self.fingerprint.problem)
 
+    @property
+    def target(self) -> pd.Series[Any] | pd.DataFrame:
+        """What is predicted, one row per sample."""
+        assert self.dataset.target is not None
+        return self.dataset.target
+
     @cached_property
     def split(self) -> Split:
         """Training, validation and test rows."""
         value = self.recommendation.value
         return split(
-            self.dataset.target,
+            self.target,
             problem=self.problem,
             validation_fraction=float(value("data.validation_fraction")),
             test_fraction=self.test_fraction,
@@ -85,7 +93,7 @@ class TableJob:
         low, high = facts.value("data.target_min"), facts.value("data.target_max")
         bounds = None if low is None or high is None else (float(low), float(high))
         return TargetCodec.fit(
-            self.dataset.target.iloc[self.split.train],
+            self.target.iloc[self.split.train],
             self.problem,
             self.fingerprint.classes,
             self.settings,
@@ -95,7 +103,7 @@ class TableJob:
     def arrays(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Inputs and encoded targets of some rows."""
         x = self.preprocessor.transform(self.dataset.features.iloc[rows])
-        return x, self.codec.encode(self.dataset.target.iloc[rows])
+        return x, self.codec.encode(self.target.iloc[rows])
 
     @cached_property
     def training_data(self) -> TrainingData:
@@ -107,8 +115,7 @@ class TableJob:
     @cached_property
     def space(self) -> SearchSpace:
         """The hyperparameters that trials differ in, and those that they share."""
-        names = [n for n in self.recommendation.settings if n.startswith(_MODEL_GROUPS) and "[" not in n]
-        return self.recommendation.space(names)
+        return self.recommendation.space(network_settings(self.recommendation.settings))
 
     @cached_property
     def max_epochs(self) -> int:
@@ -119,7 +126,6 @@ class TableJob:
     def hypermodel(self) -> DenseHyperModel:
         """The model family over the recommended space."""
         metrics = {self.objective.name.removeprefix("val_")} - {"loss"}
-        basic = {"regression": "mean_absolute_error", "multilabel": "binary_accuracy"}
         return DenseHyperModel(
             self.space,
             self.preprocessor,
@@ -128,7 +134,8 @@ class TableJob:
                 num_samples=len(self.split.train),
                 max_epochs=self.max_epochs,
                 seed=self.seed,
-                metrics=tuple(sorted(metrics | {basic.get(self.problem, "accuracy")})),
+                # The first of each problem is cheap and what people look for.
+                metrics=tuple(sorted(metrics | {PROBLEM_METRICS[self.problem][0]})),
             ),
         )
 
@@ -173,7 +180,7 @@ class TableJob:
         }
         if strategy == "hyperband":
             value = self.recommendation.value
-            return STRATEGIES[strategy](
+            return HyperbandOracle(
                 **shared,
                 max_epochs=self.max_epochs,
                 min_epochs=min(int(value("search.min_epochs", 1)), self.max_epochs),

@@ -146,7 +146,7 @@ def programs(draw: st.DrawFn) -> list[tuple[int, float, float, list[str] | None]
 def test_whatever_build_does_rates_stay_inside(
     tmp_path: Path, program: list[tuple[int, float, float, list[str] | None]], seed: int
 ) -> None:
-    """Any declarations, in scopes or not: draws lie in the recommended range, or nothing overlaps."""
+    """Any declarations, in scopes or not: draws lie in the recommended range if it overlaps."""
     seen: list[tuple[float, float, float]] = []
     optimizers: list[str] = []
 

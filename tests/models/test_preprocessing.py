@@ -161,7 +161,7 @@ def test_dates_become_parts_on_a_circle() -> None:
 
     assert preprocessor.numeric_inputs[:2] == ("c month sin", "c month cos")
     assert not any(
-        "year" in n or "hour" in n or "day sin" == n for n in preprocessor.numeric_inputs
+        "year" in n or "hour" in n or n == "c day sin" for n in preprocessor.numeric_inputs
     )
     months = numeric[:, :2]
     assert np.linalg.norm(months[0] - months[1]) < np.linalg.norm(months[0] - months[2])
