@@ -53,9 +53,7 @@ def main() -> None:
             seed=1,
             directory=folder,
         )
-        tuner.search(
-            x[old], y[old], validation_data=(x[new], y[new]), epochs=NUM_EPOCHS, verbose=0
-        )
+        tuner.search(x[old], y[old], validation_data=(x[new], y[new]), epochs=NUM_EPOCHS, verbose=0)
 
     print("\nWhat became of the declared ranges")
     for name, change in narrowed.narrowed.items():
@@ -63,7 +61,7 @@ def main() -> None:
     for warning in narrowed.warnings:
         print(f"  {warning}")
     best = tuner.oracle.get_best_trials()[0]
-    print(f"Best of {NUM_TRIALS}: val_mae {best.score:.3f} with {best.hyperparameters.values}")
+    print(f"Best of {NUM_TRIALS}: val_mae {best.score:.3f}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from smarttune.errors import DataError, MissingExtraError, OptionError, RunError, SmartTuneError
 from smarttune.facts import Fact, Facts
 from smarttune.objectives import Direction, Objective, objective
-from smarttune.recommendation import Recommendation
 from smarttune.rulebook import Rulebook
 from smarttune.tuning import Budget, Run, parse_duration
 from smarttune.space import Value
@@ -61,6 +60,7 @@ def search(
     ignore: Sequence[str] = (),
     problem: str | None = None,
     drop: Sequence[str] = (),
+    read_options: Mapping[str, Any] | None = None,
     on_event: OnEvent | None = None,
 ) -> Run:
     """Search for a better model than the recommended one, and keep everything in a run.
@@ -84,6 +84,7 @@ def search(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
+        read_options: `delimiter`, `encoding`, `header` of a text file, where detection fails.
         on_event: Called with every event as a dict.
 
     Returns:
@@ -94,22 +95,37 @@ def search(
     """
     began = _now()
     prepare_backend()
+    from smarttune.tuning.table import check_strategy, with_budget
+
+    if strategy != "auto":
+        check_strategy(strategy)
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     pins = dict(pinned or {})
-    if precision != "auto":
-        pins["training.precision"] = precision
+    # What the user decides, rules must know: a constant rate suits rungs, say.
+    for name, value in (
+        ("training.precision", precision),
+        ("search.strategy", strategy),
+        ("search.objective", objective or "auto"),
+    ):
+        if value != "auto":
+            pins[name] = value
     book = rulebook_of(rules, select, ignore)
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.
     asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
     suggestion = make_suggestion(
-        data, target, facts=asked | declared, pinned=pins, rulebook=book, problem=problem, drop=drop
+        data,
+        target,
+        facts=asked | declared,
+        pinned=pins,
+        rulebook=book,
+        problem=problem,
+        drop=drop,
+        read_options=read_options,
     )
     suggestion = _settled(suggestion, asked | declared, pins)
-    chosen = _strategy(strategy, suggestion.recommendation)
-    goal = _objective(objective, direction, suggestion)
-    from smarttune.tuning.table import with_budget
-
+    chosen = check_strategy(str(suggestion.recommendation.value("search.strategy", "random")))
+    goal = _objective(direction, suggestion)
     budget = with_budget(budget, suggestion.recommendation)
     manifest = _manifest(suggestion, budget, goal, seed)
     manifest |= {"strategy": chosen, "strategy_asked": strategy, "drop": list(drop)}
@@ -283,19 +299,9 @@ def _test_fraction(rows: int) -> float:
     return min(TEST_FRACTION, MAX_TEST_ROWS / max(rows, 1))
 
 
-def _strategy(asked: str, recommendation: Recommendation) -> str:
-    from smarttune.tuning.table import check_strategy
-
-    if asked != "auto":
-        return check_strategy(asked)
-    return check_strategy(str(recommendation.value("search.strategy", "random")))
-
-
-def _objective(
-    asked: str | None, direction: Direction | None, suggestion: Suggestion
-) -> Objective:
+def _objective(direction: Direction | None, suggestion: Suggestion) -> Objective:
     assert suggestion.fingerprint is not None
-    name = asked or str(suggestion.recommendation.value("search.objective", "val_loss"))
+    name = str(suggestion.recommendation.value("search.objective", "val_loss"))
     return objective(name, direction, problem=suggestion.fingerprint.problem)
 
 

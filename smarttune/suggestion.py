@@ -46,6 +46,7 @@ def suggest(
     ignore: Sequence[str] = (),
     problem: str | None = None,
     drop: Sequence[str] = (),
+    read_options: Mapping[str, Any] | None = None,
 ) -> Recommendation:
     """Recommend every hyperparameter, from data, from facts, or from both.
 
@@ -60,6 +61,7 @@ def suggest(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
+        read_options: `delimiter`, `encoding`, `header` of a text file, where detection fails.
 
     Returns:
         The recommendation, with `because` and `overruled` for every setting.
@@ -81,6 +83,7 @@ def suggest(
         rulebook=rulebook_of(rules, select, ignore),
         problem=problem,
         drop=drop,
+        read_options=read_options,
     ).recommendation
 
 
@@ -104,8 +107,12 @@ def make_suggestion(
     rulebook: Rulebook | None = None,
     problem: str | None = None,
     drop: Sequence[str] = (),
+    read_options: Mapping[str, Any] | None = None,
 ) -> Suggestion:
-    """Like `suggest`, and keep the fingerprint and the data for what follows."""
+    """Like `suggest`, and keep the fingerprint and the data for what follows.
+
+    `read_options` may also hold `progress`, a function of the share that is read.
+    """
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     if data is None and not declared:
         raise OptionError(
@@ -122,7 +129,7 @@ def make_suggestion(
     from smarttune.data import Dataset, read
     from smarttune.fingerprint import measure
 
-    dataset = data if isinstance(data, Dataset) else read(data, target)
+    dataset = data if isinstance(data, Dataset) else read(data, target, **(read_options or {}))
     asked = problem or declared.value("model.problem")
     fingerprint = measure(dataset, problem=None if asked is None else str(asked), drop=drop)
     return suggestion_of(dataset, fingerprint, declared, book, pinned)

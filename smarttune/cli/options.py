@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,6 +33,24 @@ FactPairs = Annotated[
     list[str] | None,
     typer.Option("--fact", help="Declare any fact: name=value; repeatable."),
 ]
+Delimiter = Annotated[
+    str | None, typer.Option(help="Character between fields of a text file; else detected.")
+]
+Encoding = Annotated[
+    str | None, typer.Option(help="Encoding of a text file, such as latin-1; else UTF-8.")
+]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first line names the columns."),
+]
+
+
+def read_options(
+    delimiter: str | None, encoding: str | None, header: bool | None
+) -> dict[str, Any]:
+    """How to read a text file; what is not given is detected."""
+    given = {"delimiter": delimiter, "encoding": encoding, "header": header}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def load_rules(

@@ -6,11 +6,13 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +21,7 @@ from smarttune.space import show_value
 
 _ROWS = 8  # ours: trials shown live
 _REFRESHES = 4  # ours: per second; smooth enough and cheap
+_LARGE = 50_000_000  # ours: bytes that take about a second to read
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -38,6 +41,19 @@ def shown(*, plain: bool, as_json: bool, quiet: bool = False) -> Iterator[OnEven
         with Live(view, console=console, refresh_per_second=_REFRESHES) as live:
             view.live = live
             yield view
+
+
+@contextlib.contextmanager
+def reading(path: Path | None) -> Iterator[Callable[[float], None] | None]:
+    """Show how much of a large file is read; yield what `read` calls, or None."""
+    console = Console(stderr=True)
+    if path is None or not path.is_file() or path.stat().st_size < _LARGE or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn(f"Reading {path.name}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda share: progress.update(task, completed=share)
 
 
 def _score(value: float | None) -> str:
@@ -105,6 +121,9 @@ class LiveView:
         handler = getattr(self, f"_{event['event']}", None)
         if handler is not None:
             handler(event)
+
+    def _reading(self, event: Mapping[str, Any]) -> None:
+        self.heading = f"Reading the data: {event['share']:.0%}"
 
     def _search_started(self, event: Mapping[str, Any]) -> None:
         self.budget, self.objective = event["budget"], event["objective"][0]

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from smarttune.cli.options import FactPairs, Ignore, Pins, RuleFolders, Select, load_rules, pairs
+from smarttune.cli.options import (
+    Delimiter,
+    Encoding,
+    FactPairs,
+    Header,
+    Ignore,
+    Pins,
+    RuleFolders,
+    Select,
+    load_rules,
+    pairs,
+    read_options,
+)
 from smarttune.cli.suggest import declared_facts, target_of
 
 
@@ -49,6 +61,9 @@ def search(
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    header: Header = None,
     set_: Pins = None,
     rules: RuleFolders = None,
     select: Select = None,
@@ -70,6 +85,7 @@ def search(
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
     """
     book = load_rules(rules, select, ignore)
+    options = read_options(delimiter, encoding, header)
 
     def job(on_event: Any, job: Any) -> Any:
         return job.search(
@@ -88,6 +104,7 @@ def search(
             rules=book,
             problem=problem,
             drop=drop or (),
+            read_options={**options, "progress": lambda share: on_event(_read(share))},
             on_event=on_event,
         )
 
@@ -119,6 +136,10 @@ def resume(
         )
 
     _watched(job, plain=plain, as_json=json, quiet=quiet)
+
+
+def _read(share: float) -> dict[str, Any]:
+    return {"event": "reading", "share": round(share, 3)}
 
 
 def _watched(call: Any, *, plain: bool, as_json: bool, quiet: bool) -> None:

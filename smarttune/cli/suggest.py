@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +10,19 @@ from typing import Annotated, Any
 
 import typer
 
-from smarttune.cli.options import FactPairs, Ignore, Pins, RuleFolders, Select, load_rules, pairs
+from smarttune.cli.options import (
+    Delimiter,
+    Encoding,
+    FactPairs,
+    Header,
+    Ignore,
+    Pins,
+    RuleFolders,
+    Select,
+    load_rules,
+    pairs,
+    read_options,
+)
 from smarttune.errors import FactError
 from smarttune.facts import FACTS, PROBLEMS, TASKS, Facts, fact_def, parse_kind
 
@@ -87,6 +100,9 @@ def suggest(
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    header: Header = None,
     set_: Pins = None,
     rules: RuleFolders = None,
     select: Select = None,
@@ -108,6 +124,7 @@ def suggest(
     """
     from smarttune.suggestion import make_suggestion
 
+    options = read_options(delimiter, encoding, header)
     flags = {d.flag: d.name for d in FACTS.values() if d.flag}
     given = locals()
     declared = {
@@ -115,21 +132,32 @@ def suggest(
         for flag, name in flags.items()
         if flag.lstrip("-").replace("-", "_") in given
     }
-    suggestion = make_suggestion(
-        data,
-        target_of(target),
-        facts=declared_facts({k: v for k, v in declared.items() if v is not None}, fact),
-        pinned=pairs(set_, "--set"),
-        rulebook=load_rules(rules, select, ignore),
-        problem=problem,
-        drop=drop or (),
-    )
+    with _reading(data) as progress:
+        suggestion = make_suggestion(
+            data,
+            target_of(target),
+            facts=declared_facts({k: v for k, v in declared.items() if v is not None}, fact),
+            pinned=pairs(set_, "--set"),
+            rulebook=load_rules(rules, select, ignore),
+            problem=problem,
+            drop=drop or (),
+            read_options={**options, "progress": progress},
+        )
     if explain is not None:
         from smarttune.report.recommendation import explanation_text
 
         typer.echo(explanation_text(suggestion.recommendation, explain, suggestion.rulebook))
         return
     typer.echo(_printed(suggestion, format))
+
+
+def _reading(data: Path | None) -> Any:
+    """A progress bar for large files; Rich is not imported for facts alone."""
+    if data is None:
+        return contextlib.nullcontext()
+    from smarttune.cli.progress import reading
+
+    return reading(data)
 
 
 def target_of(text: str | None) -> str | list[str] | None:

@@ -72,6 +72,16 @@ class Ladder:
                 return rung, min(candidates, key=rank)
         return None
 
+    def may_continue(self, trial_id: str, state: Callable[[str], State]) -> bool:
+        """Whether a trial may still be promoted, or is being continued right now."""
+        for above in range(1, len(self.rungs)):
+            if any(e.trial_id == trial_id for e in self.rungs[above - 1]):
+                children = [e for e in self.rungs[above] if e.parent == trial_id]
+                if children:
+                    return any(state(e.trial_id) == "open" for e in children)
+                return self._places(above, state) > 0
+        return False
+
     def is_finished(self, state: Callable[[str], State]) -> bool:
         """Whether nothing runs and nothing is left to start."""
         return all(self._outstanding(rung, state) == 0 for rung in range(len(self.rungs)))

@@ -81,6 +81,11 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         """Add to an initial configuration what the tuner must know, such as epochs."""
         return values
 
+    def may_continue(self, trial_id: str) -> bool:
+        """Whether a finished trial may still be continued; a tuner keeps its state as long."""
+        del trial_id
+        return False
+
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when a search is resumed."""
         return {"strategy": type(self).__name__, "objective": str(self.objective)}

@@ -84,6 +84,10 @@ class HyperbandOracle(RepairedOracle):
                 return proposal
         return self._open(trial_id) or idle_or_stopped(bool(self.ongoing_trials))
 
+    def may_continue(self, trial_id: str) -> bool:
+        """Whether the state of a finished trial may still be needed by a promotion."""
+        return any(ladder.may_continue(trial_id, self._state_of) for ladder in self._ladders)
+
     def sample(self, trial_id: str, bracket: Bracket) -> Values | None:
         """Return a new configuration for a bracket; None if the space holds no more.
 

@@ -90,6 +90,7 @@ def _history(log: TrialLog) -> str:
     if (default := log.default()) is not None:
         axis.axhline(float(default.score or 0.0), color=_DEFAULT, linestyle="--", label="recommendation")
     _robust_limits(axis, [float(r.score or 0.0) for _, r in scored])
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("trial")
     axis.set_ylabel(log.objective.name)
     axis.legend(frameon=False)
@@ -141,6 +142,8 @@ def _slice(axis: Any, name: str, log: TrialLog, recommendation: Recommendation) 
         values = [show_value(v) for v in values]
     elif setting.range.type in ("float", "int") and getattr(setting.range, "sampling", "") != "linear":
         axis.set_xscale("log", base=2 if setting.range.type == "int" else 10)
+    elif setting.range.type == "int":
+        axis.xaxis.get_major_locator().set_params(integer=True)
     scores = [float(s or 0.0) for _, s in points]
     axis.scatter(values, scores, s=12, color=_SEARCH, alpha=0.6)
     default = show_value(setting.value) if isinstance(setting.value, (str, bool)) else setting.value

@@ -428,9 +428,11 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         keep = {self.run.best_weights_path(r.trial_id).name for r in log.ranked()[:KEPT_MODELS]}
         if (default := log.default()) is not None:
             keep.add(self.run.best_weights_path(default.trial_id).name)
-        may_continue = getattr(self.oracle, "may_continue", lambda trial_id: True)
+        may_continue = getattr(self.oracle, "may_continue", None)
         for record in log:
-            if may_continue(record.trial_id):
+            # An oracle of KerasTuner does not say, so whatever stands in a bracket is kept.
+            in_bracket = record.bracket is not None
+            if in_bracket if may_continue is None else may_continue(record.trial_id):
                 keep.add(self.run.best_weights_path(record.trial_id).name)
                 keep.add(self.run.state_path(record.trial_id).name)
         self.run.prune_checkpoints(keep)
