@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from smarttune.oracles import BayesianOracle, GridOracle, HyperbandOracle, RandomOracle
     from smarttune.recommendation import Recommendation, recommend
     from smarttune.rulebook import load_rulebook
-    from smarttune.tuning import Run, SmartTuner, TrialPolicy
     from smarttune.space import SearchSpace
     from smarttune.suggestion import suggest
     from smarttune.trials import TrialLog, TrialRecord
+    from smarttune.tuning import Run, SmartTuner, TrialPolicy
 
 __version__ = "0.1.0"
 

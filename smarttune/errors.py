@@ -55,7 +55,7 @@ class RulePackError(SmartTuneError):
         return "\n".join(str(mistake) for mistake in self.mistakes)
 
 
-class RuleMistake(SmartTuneError):
+class RuleMistake(SmartTuneError):  # noqa: N818 -- one of several in an error
     """One mistake in a rule file; raised together with its siblings as `RulePackError`."""
 
 

@@ -17,17 +17,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.errors import DataError, MissingExtraError, OptionError, RunError, SmartTuneError
+from smarttune.errors import DataError, MissingExtraError, RunError
 from smarttune.facts import Fact, Facts
 from smarttune.objectives import Direction, Objective, objective
 from smarttune.rulebook import Rulebook
-from smarttune.tuning import Budget, Run, parse_duration
 from smarttune.space import Value
 from smarttune.suggestion import Suggestion, make_suggestion, rulebook_of, suggestion_of
+from smarttune.tuning import Budget, Run, parse_duration
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
-    from smarttune.tuning.budget import Clock
     from smarttune.tuning.table import TableJob
 
 # ours: rows held back for one honest test at the end; a large table needs a smaller share.
@@ -102,13 +101,12 @@ def search(
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     pins = dict(pinned or {})
     # What the user decides, rules must know: a constant rate suits rungs, say.
-    for name, value in (
-        ("training.precision", precision),
-        ("search.strategy", strategy),
-        ("search.objective", objective or "auto"),
-    ):
-        if value != "auto":
-            pins[name] = value
+    decided = {
+        "training.precision": precision,
+        "search.strategy": strategy,
+        "search.objective": f"val_{objective.removeprefix('val_')}" if objective else "auto",
+    }
+    pins |= {name: value for name, value in decided.items() if value != "auto"}
     book = rulebook_of(rules, select, ignore)
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator
 
 from smarttune.errors import ConflictingRulesError, RangeError, SettingError, did_you_mean
-from smarttune.facts import FACTS, Facts, as_kind, parse_kind
+from smarttune.facts import Facts, as_kind, parse_kind
 from smarttune.rulebook import Rule, Rulebook, load_rulebook
 from smarttune.rulebook.explain import describe
 from smarttune.rulebook.expressions import Unknown

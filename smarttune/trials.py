@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -76,7 +76,7 @@ class TrialLog(Sequence[TrialRecord]):
         self.objective = objective
         self._records = tuple(records)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]  # int or slice, as any Sequence
+    def __getitem__(self, index: Any) -> Any:
         return self._records[index]
 
     def __len__(self) -> int:

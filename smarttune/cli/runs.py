@@ -21,7 +21,6 @@ def show(
     """Print a run's report, or its trials so far if it has not ended.
 
     Examples:
-
     - `smarttune show runs/data-20260101-120000`
     - `smarttune show runs/data-20260101-120000 --trial 0003`
     """
@@ -64,8 +63,10 @@ def _trial(run: Any, wanted: str, *, as_json: bool) -> str:
     if as_json:
         return str(record.model_dump_json(indent=2))
     lines = [
-        f"trial {record.trial_id}: {record.outcome}, score {record.score}, "
-        f"best epoch {record.best_epoch} of {record.num_epochs}, {record.seconds:.1f} s",
+        (
+            f"trial {record.trial_id}: {record.outcome}, score {record.score}, "
+            f"best epoch {record.best_epoch} of {record.num_epochs}, {record.seconds:.1f} s"
+        ),
         values_line(record.values),
     ]
     lines += [record.message.rstrip()] if record.message else []

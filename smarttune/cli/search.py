@@ -22,7 +22,6 @@ from smarttune.cli.options import (
 )
 from smarttune.cli.suggest import declared_facts, target_of
 
-
 Time = Annotated[
     str | None, typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
 ]
@@ -79,7 +78,6 @@ def search(
     goes on.
 
     Examples:
-
     - `smarttune search data.csv --target y --time 10m`
     - `smarttune search data.csv --target y --trials 40 --strategy bayesian`
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
@@ -124,7 +122,6 @@ def resume(
     """Go on with an interrupted search, or give a finished one more to spend.
 
     Examples:
-
     - `smarttune resume runs/data-20260101-120000`
     - `smarttune resume runs/data-20260101-120000 --time 30m`
     """

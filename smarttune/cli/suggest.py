@@ -115,7 +115,6 @@ def suggest(
     """Recommend every hyperparameter, with range, prior, reason and source.
 
     Examples:
-
     - `smarttune suggest data.csv --target y`
     - `smarttune suggest --task text --problem multiclass --num-samples 120000
       --words-per-sample 40 --classes 4`
@@ -199,4 +198,4 @@ def _printed(suggestion: Any, format: Format) -> str:
     from smarttune.report.recommendation import recommendation_text
 
     heading = "" if suggestion.fingerprint is None else fingerprint_text(suggestion.fingerprint)
-    return recommendation_text(recommendation, suggestion.rulebook, heading=heading)
+    return recommendation_text(recommendation, heading=heading)

@@ -123,7 +123,7 @@ def sniff(
 
 
 def _single(delimiter: str) -> str:
-    """Return a delimiter given by the user as one character; `tab` and `\\t` are tabs."""
+    r"""Return a delimiter given by the user as one character; `tab` and `\t` are tabs."""
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
     if len(delimiter) == 1 and delimiter not in '"\n\r':
         return delimiter

@@ -35,11 +35,11 @@ def read_parquet(
     """
     if importlib.util.find_spec("pyarrow") is None:
         raise MissingExtraError(str(path), module="pyarrow", extra="parquet")
-    import pyarrow as arrow
+    import pyarrow as pa
     import pyarrow.parquet
 
     try:
-        with arrow.parquet.ParquetFile(path) as file:
+        with pa.parquet.ParquetFile(path) as file:
             meta = file.metadata
             size = sum(meta.row_group(i).total_byte_size for i in range(meta.num_row_groups))
             if size <= STREAM_ABOVE:
@@ -54,7 +54,7 @@ def read_parquet(
             expected="a file with read permission",
             mend=f"Ask its owner, or run: chmod u+r '{path}'.",
         ) from None
-    except (arrow.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise DataError(
             str(path),
             received=f"this is not a readable parquet file ({_first_line(error)})",

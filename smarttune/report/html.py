@@ -30,20 +30,18 @@ def report_html(
         lstrip_blocks=True,
     )
     environment.filters["score"] = score
-    environment.filters["value"] = lambda v: "–" if v is None else show_value(v)
+    environment.filters["value"] = lambda v: "-" if v is None else show_value(v)
     return environment.get_template("report.html").render(
         report=report,
         headline=headline(report),
         commands=commands(report),
-        plots=plots(log, recommendation, report),
+        plots=plots(log, recommendation),
         settings=recommendation.settings,
         changed=[c["hyperparameter"] for c in report["changes"]],
     )
 
 
-def plots(
-    log: TrialLog, recommendation: Recommendation, report: Mapping[str, Any]
-) -> list[tuple[str, str]]:
+def plots(log: TrialLog, recommendation: Recommendation) -> list[tuple[str, str]]:
     """Return (title, SVG) of each plot that the trials support."""
     drawn = [
         ("Best score over trials", _history(log)),

@@ -21,9 +21,7 @@ _GROUPS = {
 }
 
 
-def recommendation_text(
-    recommendation: Recommendation, book: Rulebook, *, heading: str = ""
-) -> str:
+def recommendation_text(recommendation: Recommendation, *, heading: str = "") -> str:
     """Return the whole recommendation as plain text."""
     lines = [heading, ""] if heading else []
     lines += _facts_lines(recommendation)
@@ -32,7 +30,7 @@ def recommendation_text(
         if settings:
             lines += [f"{title}", "-" * len(title)]
             for name, setting in _folded(settings).items():
-                lines += _setting_lines(name, setting, book)
+                lines += _setting_lines(name, setting)
             lines.append("")
     lines += _unknown_lines(recommendation)
     lines += _bullets("Advice", (f"{a.rule}: {a.text}" for a in recommendation.advice))
@@ -65,7 +63,7 @@ def _folded(settings: Mapping[str, Setting]) -> dict[str, Setting]:
     return folded
 
 
-def _setting_lines(name: str, setting: Setting, book: Rulebook) -> list[str]:
+def _setting_lines(name: str, setting: Setting) -> list[str]:
     lines = _wrapped(f"{name} = {show_value(setting.value)}{_range_text(setting)}", "    ")
     for reason in setting.because:
         cited = f" [{', '.join(reason.sources)}]" if reason.sources else " [ours]"

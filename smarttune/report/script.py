@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from smarttune.objectives import objective
-from smarttune.report.script_layout import assignment, one_line, wrapped
 from smarttune.report.script_table import table_context
 from smarttune.report.script_values import Values, refuse
 

@@ -10,10 +10,10 @@ from typing import Any
 from smarttune.facts import Facts
 from smarttune.recommendation import Recommendation, Setting, recommend
 from smarttune.rulebook import Rulebook
-from smarttune.tuning.history import history_facts
-from smarttune.tuning.run import Run
 from smarttune.space import Fixed, NormalPrior, SearchSpace, Value, show_value
 from smarttune.trials import TrialLog, TrialRecord
+from smarttune.tuning.history import history_facts
+from smarttune.tuning.run import Run
 
 SCHEMA = "smarttune/report@1"
 
@@ -65,7 +65,7 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         "verdicts": verdicts(log, recommendation),
         "leaderboard": [_trial(r) for r in log.ranked()[:LEADERBOARD]],
         "history": history.to_json(),
-        "next": next_steps(run, recommendation, history, book),
+        "next": next_steps(recommendation, history, book),
     }
 
 
@@ -134,9 +134,9 @@ def _verdict(setting: Setting, values: Sequence[Value]) -> tuple[str, str]:
 
 
 def next_steps(
-    run: Run, recommendation: Recommendation, history: Facts, book: Rulebook
+    recommendation: Recommendation, history: Facts, book: Rulebook
 ) -> list[dict[str, str]]:
-    """What the rules say once they know how the search went, and the commands to type."""
+    """What the rules say once they know how the search went."""
     again = recommend(recommendation.facts | history, rules=book)
     steps = [
         {"rule": a.rule, "text": a.text}

@@ -49,8 +49,10 @@ def _provenance(rule: Rule, sources: Mapping[str, Source]) -> list[str]:
         title = f"[{source.title}]({source.url})" if source.url else source.title
         lines += [
             f"- supports the {item.supports}: {item.claim.strip()}",
-            f"  {source.authors} ({source.year}), {title}, {item.locator}. "
-            f"Verification: {item.verification}.",
+            (
+                f"  {source.authors} ({source.year}), {title}, {item.locator}. "
+                f"Verification: {item.verification}."
+            ),
         ]
     return [*lines, ""]
 

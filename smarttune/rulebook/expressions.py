@@ -320,7 +320,7 @@ class _Compiler:
         kind = right.kind
         if symbol in ("in", "not in"):
             if not kind.startswith("tuple:"):
-                raise _refuse(right_node, "`in` needs a list such as (\"a\", \"b\")")
+                raise _refuse(right_node, '`in` needs a list such as ("a", "b")')
             kind = kind.removeprefix("tuple:")
         if left.kind != kind:
             raise _refuse(

@@ -437,7 +437,7 @@ class Rule(_Frozen):
     @field_validator("name")
     @classmethod
     def _no_instruction(cls, value: str) -> str:
-        first = value.split("-")[0]
+        first = value.split("-", maxsplit=1)[0]
         if first in _INSTRUCTIONS:
             raise ValueError(f"a name tells the situation, so it does not begin with `{first}`")
         return value

@@ -13,12 +13,12 @@ from smarttune.execution import VALIDATION_BATCH_SIZE
 from smarttune.files import cannot_write
 from smarttune.models import exported_model
 from smarttune.models.export import bare_copy
-from smarttune.tuning.comparing import compare, metrics_of
-from smarttune.tuning.run import Run
-from smarttune.tuning.table import TableJob
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
 from smarttune.trials import TrialRecord
+from smarttune.tuning.comparing import compare, metrics_of
+from smarttune.tuning.run import Run
+from smarttune.tuning.table import TableJob
 
 if TYPE_CHECKING:
     from smarttune.tuning.comparing import Difference

@@ -65,7 +65,7 @@ def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | 
     rate = space.by_name.get("optimizer.learning_rate")
     facts: dict[str, float | int | str | None] = {
         **{
-            f"history.{short}": best.values.get(name)  # type: ignore[dict-item]
+            f"history.{short}": best.values.get(name)
             for short, name in (
                 ("learning_rate", "optimizer.learning_rate"),
                 ("dropout", "model.dropout"),

@@ -31,8 +31,8 @@ from smarttune.errors import RunError
 from smarttune.files import cannot_write, write_json
 from smarttune.objectives import Objective
 from smarttune.recommendation import Recommendation
-from smarttune.tuning.study import Study
 from smarttune.trials import TrialLog, TrialRecord
+from smarttune.tuning.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ class Run:
             RunError: If another process searches in this directory.
         """
         try:
-            file = open(self.path / ".lock", "w", encoding="utf-8")
+            file = open(self.path / ".lock", "w", encoding="utf-8")  # noqa: SIM115 -- closed below
         except OSError as error:
             raise cannot_write(self.path, error) from error
         with file:

@@ -21,9 +21,9 @@ from smarttune.models.dense import network_settings
 from smarttune.objectives import PROBLEM_METRICS, Objective
 from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation
+from smarttune.space import SearchSpace, Value
 from smarttune.tuning.budget import Budget
 from smarttune.tuning.tuner import TrialPolicy
-from smarttune.space import SearchSpace, Value
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -29,13 +29,13 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from smarttune.errors import SmartTuneError
 from smarttune.execution import TrainingData, collect_garbage, fit_arrays, prepare_process
 from smarttune.objectives import Direction, Objective
-from smarttune.tuning.budget import Budget, Clock
-from smarttune.tuning.run import Run
-from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
 from smarttune.space import Value
 from smarttune.training import WindowedStopping, restore_state, save_state
 from smarttune.training.checkpoint import set_state, state_of
 from smarttune.trials import TrialLog, TrialRecord
+from smarttune.tuning.budget import Budget, Clock
+from smarttune.tuning.run import Run
+from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
 
 _BOOKKEEPING = "tuner/"
 KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's

@@ -11,9 +11,9 @@ import numpy as np
 
 from smarttune.errors import OptionError, did_you_mean
 from smarttune.objectives import Objective
-from smarttune.tuning.budget import Clock
 from smarttune.training import WindowedStopping
 from smarttune.training.checkpoint import state_of
+from smarttune.tuning.budget import Clock
 
 EARLY_STOPPING = "early stopping"
 TIME_LIMIT = "time limit"

@@ -52,7 +52,7 @@ def test_words_select_rules(
 @pytest.mark.parametrize(
     ("chosen", "ignored", "option", "hint"),
     [
-        (["AAA003"], [], "--select", "Did you mean `AAA001`"),
+        (["AAA003"], [], "--select", "Did you mean `AAA00"),
         ([], ["aaa"], "--ignore", "no rule's code"),
         (["AAA001", "situation-bbb003"], [], "--select", "Did you mean `situation-bbb00"),
         ([""], [], "--select", "no rule's code"),
