@@ -27,7 +27,10 @@ from smarttune.rulebook import Pack, Rule, Rulebook, explain, fact_table, load_r
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "site"
 # What the site holds beside the built pages, at the same places, so that links go on to hold.
-COPIED = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "docs", "examples", "rules")
+COPIED = (
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE"),
+    *("docs", "examples", "rules", "benchmarks/README.md"),
+)
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", "build.py", "runs", "rule.schema.json")
 
 _GENERATED = "<!-- Made by `make docs` from {origin}; change that, not this page. -->"

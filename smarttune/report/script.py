@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
-from smarttune.objectives import objective
+from smarttune.report.script_arrays import array_context
+from smarttune.report.script_layout import assignment, wrapped
 from smarttune.report.script_table import table_context
+from smarttune.report.script_training import training_constants, training_context
 from smarttune.report.script_values import Values, refuse
 
 if TYPE_CHECKING:
@@ -24,40 +27,22 @@ _TEMPLATES = {
     ("audio", "rnn"): "sequence",
 }
 _PROBLEMS = ("binary", "multiclass", "multilabel", "regression", "forecasting")
-# ours: as in a search, one honest test at the end; a large table needs a smaller share.
+# Hyperparameters that a family cannot do without, and those with a default of Keras.
+_DENSE = ("model.num_layers", "model.units", "model.activation")
+_CONVOLUTION = ("model.num_stages", "model.filters", "model.kernel_size", "model.activation")
+_RECURRENT = ("model.num_rnn_layers", "model.rnn_units")
+_CONSTANTS = {
+    "mlp": _DENSE,
+    "resnet_mlp": _DENSE,
+    "ngram_mlp": _DENSE,
+    "sepcnn": ("model.embedding_dim", *_CONVOLUTION),
+    "cnn": _CONVOLUTION,
+    "rnn": _RECURRENT,
+}
+# ours: one honest test at the end, as in a search; a large table needs a smaller share.
 _TEST_FRACTION, _MOST_TEST_ROWS = 0.15, 10_000
 # ours: rows that preprocessing handles at a time; it needs no gradients.
 _LARGE_BATCH = 4096
-
-_OPTIMIZERS = {
-    "adam": "Adam",
-    "adamw": "AdamW",
-    "nadam": "Nadam",
-    "sgd": "SGD",
-    "rmsprop": "RMSprop",
-    "adagrad": "Adagrad",
-    "lion": "Lion",
-}
-_ADAM_LIKE = ("adam", "adamw", "nadam")
-_SCHEDULES = ("constant", "plateau", "cosine", "linear", "one_cycle", "cyclical")
-# Shapes of the schedules, as the search draws them: a cycle falls to a quarter of the rate
-# (Smith 2017, section 3.3) in two epochs; one cycle rises over 0.3 of the steps from 1/25 of
-# the rate (defaults of PyTorch's OneCycleLR).
-_CYCLE_FLOOR, _HALF_CYCLE_EPOCHS = 0.25, 2
-_ONE_CYCLE_RISE, _ONE_CYCLE_START = 0.3, 0.04
-_LOSSES = {
-    "binary": ("binary_crossentropy",),
-    "multilabel": ("binary_crossentropy",),
-    "multiclass": ("sparse_categorical_crossentropy",),
-    "regression": ("mse", "huber", "mae"),
-}
-_REGRESSION_LOSSES = {"mse": "MeanSquaredError", "huber": "Huber", "mae": "MeanAbsoluteError"}
-# Google's text classification guide: 20,000 n-grams or words, and 500 words of each text.
-_MAX_WORDS, _MAX_LENGTH = 20_000, 500
-# ours: shapes and sizes made up where no fact tells them.
-_WORDS, _VOCABULARY, _SIDE, _STEPS, _CHANNELS, _SEQUENCE_FEATURES = 20, 1_000, 32, 50, 3, 8
-# ours: made-up samples are for a first run; they hold at most so many rows and numbers.
-_MOST_ROWS, _MOST_CELLS = 1_000, 4_000_000
 
 
 def keras_script(suggestion: Suggestion) -> str:
@@ -84,23 +69,24 @@ def keras_script(suggestion: Suggestion) -> str:
     template = _template(values)
     if values.problem == "forecasting":
         values.problem = "regression"
-    context = _training_context(values)
+    context = training_context(values)
+    settings = training_constants(values, context) + _model_constants(values, context)
     if template == "table":
         context |= table_context(suggestion, values)
     else:
-        context |= _array_context(values, template)
+        context |= array_context(values, template)
+    context["settings"] = settings
     context |= _front(suggestion, values, context)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("smarttune.report", "templates/script"),
-        autoescape=False,  # Python, not HTML; names from the data enter as literals only
+        autoescape=False,  # Python, not HTML: what comes from the data enters as a literal
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.globals |= {"v": values.get, "code": values.code}
-    text = environment.get_template(f"{template}.py.j2").render(context)
-    return _tidy(text)
+    return _tidy(environment.get_template(f"{template}.py.j2").render(context))
 
 
 def _template(values: Values) -> str:
@@ -108,12 +94,11 @@ def _template(values: Values) -> str:
     family = str(values.needed("model.family"))
     template = _TEMPLATES.get((values.task, family))
     if template is None:
-        families = [f for task, f in _TEMPLATES if task == values.task]
-        listed = ", ".join(families)
+        families = [known for task, known in _TEMPLATES if task == values.task]
         raise refuse(
             f"there is no script for the family `{family}` on {values.task} data",
-            f"one of the families {listed}" if families else "another task",
-            f"Add --set model.family={families[0]}." if families else "Use --format json.",
+            "a family with a script: " + ", ".join(families),
+            f"Add --set model.family={families[0]}, or use --format json.",
         )
     if values.problem not in _PROBLEMS:
         raise refuse(
@@ -121,76 +106,84 @@ def _template(values: Values) -> str:
             "one of " + ", ".join(_PROBLEMS),
             "Use --format json, whose values hold for any program of yours.",
         )
-    if values.problem in ("regression", "forecasting") and _num_outputs(values) > 1:
+    outputs = int(values.facts.value("data.num_outputs") or 1)
+    if values.problem in ("regression", "forecasting") and outputs > 1:
         raise refuse(
-            f"{_num_outputs(values)} numbers are predicted at once",
+            f"{outputs} numbers are predicted at once",
             "a single number",
-            "Write a script per output, or use --format json.",
+            "Make one script per number, or use --format json.",
         )
     return template
 
 
-def _num_outputs(values: Values) -> int:
-    return int(values.facts.value("data.num_outputs") or 1)
-
-
-def _training_context(values: Values) -> dict[str, Any]:
-    """What all templates share: loss, metrics, optimizer, schedule, stopping."""
-    problem, regression = values.problem, values.problem == "regression"
-    balanced = values.one_of("training.class_weight", ("none", "balanced"), default="none")
-    smoothing = values.get("training.label_smoothing", 0.0)
-    goal = objective(str(values.get("search.objective", "val_loss")), problem=problem)
-    mode = values.one_of(
-        "training.early_stopping.mode", ("stop", "best_checkpoint"), default="stop"
-    )
-    low, high = (values.facts.value(f"data.target_{end}") for end in ("min", "max"))
-    output = values.one_of("model.output_activation", ("linear", "sigmoid"), default="linear")
-    penalty = _penalty(values)
-    known: dict[str, Any] = {
-        "problem": problem,
-        "regression": regression,
-        "is_table": values.task == "tabular",
-        "time_ordered": _time_ordered(values),
-        "stratify": bool(values.get("data.stratify")) and problem in ("binary", "multiclass"),
-        "bounds": None if low is None or high is None or not regression else (low, high),
-        "sigmoid_output": output == "sigmoid" and regression,
-        "num_outputs": 1 if problem in ("binary", "regression") else "NUM_CLASSES",
-        "num_folds": int(values.get("data.num_folds", 1)),
-        "balanced": balanced == "balanced" and problem in ("binary", "multiclass"),
-        "window": int(values.get("training.early_stopping.window", 1)),
-        "stops": mode == "stop",
-        "mode": goal.direction,
-        "objective": goal.name,
-        "smoothed_loss": bool(smoothing) and problem == "multiclass",
-        "penalty": penalty,
-        "residual": _residual(values),
-        "residual_code": values.code("model.skip_connections")
-        if values.get("model.skip_connections")
-        else values.code("model.family"),
-        "loss": _loss(values, smoothing),
-        "metrics": _metrics(problem, goal.name.removeprefix("val_")),
+def _model_constants(values: Values, known: dict[str, Any]) -> list[str]:
+    """Lines that define the constants of the model, each with its rule."""
+    family = str(values.needed("model.family"))
+    names = _CONSTANTS[family]
+    if family == "rnn" and values.task == "text":
+        names = ("model.embedding_dim", *names)
+    lines = [line for name in names for line in values.constant(name)]
+    if family != "rnn":
+        lines += values.constant("model.kernel_initializer", "glorot_uniform")
+    if values.get("model.dropout"):
+        lines += values.constant("model.dropout")
+    if family == "rnn" and values.get("model.recurrent_dropout"):
+        lines += values.constant("model.recurrent_dropout")
+    if family == "rnn" and values.task != "text":
+        side = values.one_of("model.padding_side", ("right", "left"), default="right")
+        word = "post" if side == "right" else "pre"  # what Keras calls the sides
+        lines += assignment("PADDING", word, f"{values.code('model.padding_side')}: on the {side}")
+    scalings = ("standardize", "robust_scale_smooth_clip", "quantile_normal")
+    missing = ("median", "median_and_indicator")
+    known |= {
+        "scaling": values.one_of("model.numeric_preprocessing", scalings, default=scalings[0]),
+        "indicate": values.one_of("model.missing_values", missing, default=missing[0]) != "median",
         "large_batch": _LARGE_BATCH,
-        "augmentation": values.one_of(
-            "training.augmentation", ("none", "flips_and_crops", "crops_only"), default="none"
-        ),
-        "downsampling": values.one_of(
-            "model.downsampling", ("pooled", "strided", "dilated"), default="pooled"
-        ),
     }
-    values.one_of("model.target_transform", ("none", "standardize", "log1p_standardize"), default="none")
-    values.one_of("model.normalization", ("none", "batch", "layer"), default="none")
-    if known["sigmoid_output"] and known["bounds"] is None:
-        raise refuse(
-            "model.output_activation is sigmoid without known bounds of the target",
-            "the facts data.target_min and data.target_max",
-            "Declare both with --fact, or set model.output_activation=linear.",
-        )
-    return known | _bias(values, balanced=known["balanced"]) | _optimizer(values)
+    known["quantiles"] = values.task == "tabular" and known["scaling"] == "quantile_normal"
+    return lines
 
 
-def _time_ordered(values: Values) -> bool:
-    """Whether the latest rows are held back; forecasts are, unless the user denies it."""
-    declared = values.facts.value("data.time_ordered")
-    if declared is None:
-        return values.facts.value("model.problem") == "forecasting"
-    return bool(declared)
+def _front(suggestion: Suggestion, values: Values, known: dict[str, Any]) -> dict[str, Any]:
+    """Header, imports and the list of reasons."""
+    source = known.get("source", {"kind": "made_up"})["kind"]
+    rows = int(values.facts.value("data.num_samples") or 0)
+    reads_text = values.task == "text" or bool(known.get("categorical"))
+    packages = ["keras", "tensorflow" if reads_text else "tensorflow (or jax, or torch)"]
+    packages += ["pandas"] if known["is_table"] else []
+    packages += ["pyarrow"] if source == "parquet" else []
+    modules = ["math", "os"] if known["schedule_lines"] else ["os"]
+    imports = ["from statistics import NormalDist"] if known["quantiles"] else []
+    rules = [s.because[0].rule for s in values.settings.values() if s.because]
+    codes = [rule for rule in rules if rule != "you"]
+    notes: list[str] = []
+    for warning in suggestion.recommendation.warnings:
+        notes += wrapped(f"Mind: {warning}", indent="    ")
+    return {
+        "header": wrapped(_title(suggestion, values)),
+        "packages": " ".join(packages),
+        "modules": modules,
+        "imports": imports,
+        "example_code": codes[0] if codes else "CAP001",
+        "text_layers": reads_text,
+        "notes": ["", *notes] if notes else [],
+        "test_fraction": round(min(_TEST_FRACTION, _MOST_TEST_ROWS / max(rows, 1)), 4),
+        "reasons": values.reasons(),
+    }
+
+
+def _title(suggestion: Suggestion, values: Values) -> str:
+    problem = values.facts.value("model.problem")
+    fingerprint = suggestion.fingerprint
+    if fingerprint is None:
+        return f"Train the recommended Keras model for a {problem} problem on {values.task} data."
+    what = "binary classification" if problem == "binary" else problem
+    return f"Train the recommended Keras model on {fingerprint.source} to predict " + (
+        f"{fingerprint.target} ({what})."
+    )
+
+
+def _tidy(text: str) -> str:
+    """Drop blanks at line ends and at the end, and all but two blank lines in a row."""
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    return re.sub(r"\n{4,}", "\n\n\n", text).rstrip("\n") + "\n"

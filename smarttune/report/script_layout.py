@@ -29,7 +29,10 @@ def literal(value: Any) -> str:
         value: None, a truth value, a number, a text, or a list of these.
     """
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False) if value.isprintable() else repr(value)
+        if value.isprintable():
+            return json.dumps(value, ensure_ascii=False)
+        # JSON would write characters beyond 16 bits as two; Python's escapes do not.
+        return '"' + value.encode("unicode_escape").decode().replace('"', r"\"") + '"'
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
     if isinstance(value, (list, tuple)):

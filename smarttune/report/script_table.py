@@ -22,6 +22,11 @@ _MOST_COLUMNS = 200
 # ours: what is made up where no fact says more.
 _ROWS, _COLUMNS, _LEVELS = 1_000, 10, 5
 
+# The same numbers as in a search, and for the same reasons: see smarttune.models.columns, which
+# cannot be imported without Keras. Holzmüller et al. 2024 for the smooth clip; else ours.
+_SMOOTH_CLIP, _FARTHEST = 3.0, 1e4
+_ROWS_PER_KNOT, _MIN_KNOTS, _MAX_KNOTS = 30, 10, 256
+
 # Parts of a date by their pandas name, with first value and number of values; 0: not cyclic.
 CALENDAR = {"year": [0, 0], "month": [1, 12], "day": [1, 31], "day_of_week": [0, 7], "hour": [0, 24]}
 _YES = sorted(word for word, meaning in BOOLEAN_WORDS.items() if meaning)
@@ -51,14 +56,21 @@ def table_context(suggestion: Suggestion, values: Values) -> dict[str, Any]:
         "boolean_classes": bool(classes) and all(isinstance(c, bool) for c in classes),
         "joins_one_hot": len(targets) > 1 and values.problem != "multilabel",
         "calendar_size": len(CALENDAR),
+        "rows_per_knot": _ROWS_PER_KNOT,
+        "min_knots": _MIN_KNOTS,
+        "max_knots": _MAX_KNOTS,
+        "farthest": _FARTHEST,
+        "smooth_clip": _SMOOTH_CLIP,
     }
     known["has_dense"] = any(known[k] for k in ("numeric", "boolean", "dates", "one_hot"))
     source = _source(suggestion, kinds)
     lines = _target_lines(known, classes, values)
     lines += _column_lines(known, [code for _, code in encodings.values()], suggestion)
     if source["kind"] != "made_up":
-        lines = assignment("DATA", str(suggestion.dataset.where), "") + lines  # type: ignore[union-attr]
-    lines += assignment("MISSING", list(MISSING_WORDS) + ["-", "--"], "cells that hold nothing")
+        data = assignment("DATA", str(source["path"]))
+        lines = [*data, *source.get("names", ()), *lines]
+    lines.append("# Cells that hold nothing.")
+    lines += assignment("MISSING", [*MISSING_WORDS, "-", "--"])
     if known["boolean"] or known["boolean_classes"]:
         lines += assignment("YES", [*_YES, "1", "1.0"])
         lines += assignment("NO", [*_NO, "0", "0.0"])
@@ -182,7 +194,7 @@ def _source(suggestion: Suggestion, kinds: dict[str, Any]) -> dict[str, Any]:
     if dataset.sampled:
         kept = len(dataset.features) + dataset.num_without_target
         plain["fraction"] = round(kept / dataset.num_rows, 6)
-    path = Path(dataset.where)
+    path = plain["path"] = Path(dataset.where)
     if is_parquet(path):
         return {**plain, "kind": "parquet"}
     asked = {k: dataset.read_options.get(k) for k in ("encoding", "delimiter", "header")}
@@ -192,11 +204,13 @@ def _source(suggestion: Suggestion, kinds: dict[str, Any]) -> dict[str, Any]:
         plain["unquote"] = ".str.replace(r'^\"(.*)\"$', r\"\\1\", regex=True)"
     if dialect.decimal == ",":
         plain["decimal"] = '.str.replace(",", ".", regex=False)'
-    return {**plain, "kind": "csv", "arguments": _read_arguments(dialect, head)}
+    arguments = _read_arguments(dialect, head)
+    names = assignment("COLUMNS", list(dialect.names)) if "names=COLUMNS" in arguments else []
+    return {**plain, "kind": "csv", "arguments": arguments, "names": names}
 
 
 def _read_arguments(dialect: Dialect, head: str) -> list[str]:
-    """Arguments of `pandas.read_csv`, one or several lines each."""
+    """Arguments of `pandas.read_csv`, one a line."""
     lines: list[str] = []
     if dialect.delimiter != ",":
         lines.append(f"sep={literal(dialect.delimiter)}")
@@ -210,9 +224,5 @@ def _read_arguments(dialect: Dialect, head: str) -> list[str]:
     first = parse(head, dialect.delimiter, quoted=dialect.quoted, whole=whole)[:1]
     if dialect.header and first == [list(dialect.names)]:
         return lines
-    names = assignment("names", list(dialect.names))
-    names[0] = names[0].replace("names = ", "names=", 1)
-    joined = "\n".join([names[0], *("        " + line for line in names[1:])])
-    header = "header=0" if dialect.header else "header=None"
-    return [*lines, header, joined.removesuffix("  # fmt: skip"), "index_col=False"]
+    return [*lines, f"header={0 if dialect.header else None}", "names=COLUMNS", "index_col=False"]
 

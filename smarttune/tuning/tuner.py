@@ -14,6 +14,7 @@ Takes any `keras_tuner.Oracle` and any `keras_tuner.HyperModel`. What differs:
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 import traceback
@@ -272,7 +273,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         kwargs: Mapping[str, Any],
     ) -> None:
         values = trial.hyperparameters.values
-        callbacks: list[Any] = [watcher, *(kwargs.get("callbacks") or ())]
+        # Callbacks have a state of their own; no trial may inherit another's.
+        callbacks: list[Any] = [watcher, *copy.deepcopy(list(kwargs.get("callbacks") or ()))]
         if self.policy.extra_callbacks is not None:
             callbacks += self.policy.extra_callbacks(values)
         if args and isinstance(args[0], TrainingData):

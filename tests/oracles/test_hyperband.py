@@ -13,7 +13,17 @@ import pytest
 from smarttune.errors import OptionError, RunError
 from smarttune.oracles import HyperbandOracle
 
-from .contract import CRASH, SeededContract, configuration, constant, loss, play, small_space, space
+from .contract import (
+    CRASH,
+    SeededContract,
+    configuration,
+    constant,
+    finish,
+    loss,
+    play,
+    small_space,
+    space,
+)
 
 
 class TestHyperbandOracle(SeededContract):
@@ -214,3 +224,20 @@ def test_resume_with_other_epochs_is_refused(tmp_path: Path) -> None:
     other._set_project_dir(str(tmp_path), "p")
     with pytest.raises(RunError, match="max_epochs was 9 and is now 81"):
         other.reload()
+
+
+def test_may_continue_names_every_parent_and_forgets_the_rest() -> None:
+    """A trial that is promoted later is kept until then, and no state is kept for ever."""
+    oracle = HyperbandOracle("val_loss", max_epochs=9, hyperparameters=space(), seed=3)
+    kept: set[str] = set()
+    most = 0
+
+    while (trial := oracle.create_trial("worker")).status == "RUNNING":
+        parent = values_of(trial).get("tuner/trial_id")
+        assert parent is None or parent in kept
+        finish(oracle, trial, loss(trial.trial_id, trial.hyperparameters.values))
+        kept = {t for t in oracle.trials if oracle.may_continue(t)}
+        most = max(most, len(kept))
+
+    assert not kept
+    assert 0 < most < len(oracle.trials)

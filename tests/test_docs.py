@@ -1,0 +1,280 @@
+"""The documentation is true: generated pages are fresh, links lead somewhere, commands run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+import typer
+import yaml
+
+import smarttune
+from smarttune.cli.app import app
+from smarttune.rulebook import Rule, Rulebook
+
+ROOT = Path(__file__).parents[1]
+# What a person wrote; the rest under docs/ is generated.
+PROSE = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/README.md",
+    "docs/design.md",
+    "docs/kerastuner.md",
+    "examples/README.md",
+    "examples/data/README.md",
+    "examples/050_write_a_rule/README.md",
+)
+_BLOCK = re.compile(r"(<!-- runnable -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    runnable: bool
+    language: str
+    text: str
+
+
+def _builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+BUILD = _builder()
+COMMANDS: dict[str, Any] = dict(BUILD.commands(typer.main.get_command(app)))
+
+
+@pytest.fixture(scope="module")
+def own_book() -> Rulebook:
+    """The rules of this checkout."""
+    book: Rulebook = BUILD.builtin_rules()
+    return book
+
+
+@pytest.fixture(scope="module")
+def site(own_book: Rulebook, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole site, built once."""
+    folder = tmp_path_factory.mktemp("docs") / "site"
+    BUILD.build_site(own_book, folder)
+    return folder
+
+
+def _blocks(text: str) -> list[Block]:
+    return [Block(bool(mark), language, body) for mark, language, body in _BLOCK.findall(text)]
+
+
+README_BLOCKS = _blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+
+
+def test_no_generated_page_is_stale(own_book: Rulebook) -> None:
+    """Committed pages are what code and rules would make of them now; else run `make docs`."""
+    pages = BUILD.committed_pages(own_book)
+
+    assert {"rules/README.md", "docs/cli.md"} <= set(pages)
+    assert list(BUILD.differences(pages)) == []
+
+
+def test_check_notices_a_stale_and_a_missing_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are named, with the line that differs."""
+    monkeypatch.setattr(BUILD, "ROOT", tmp_path)
+    (tmp_path / "old.md").write_text("before\n")
+
+    said = list(BUILD.differences({"old.md": "after\n", "new.md": "text\n"}))
+
+    assert [line for line in said if "stale" in line] == [
+        "old.md is stale; run `make docs`:",
+        "new.md is stale; run `make docs`:",
+    ]
+    assert {"-before", "+after", "+text"} <= set(said)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_has_help_with_an_example(name: str) -> None:
+    """The help says what the command does, shows it at work, and explains every option."""
+    command = COMMANDS[name]
+
+    assert re.search(rf"Examples?:.*`{name}\b", command.help, re.DOTALL)
+    for parameter in command.params:
+        assert parameter.help, f"{name}: {parameter.name} has no help"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_command_is_in_the_readme(name: str) -> None:
+    """A newcomer meets every command in the README, and finds it in the reference."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    reference = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+    assert re.search(rf"\b{name}\b", readme)
+    assert f"\n## {name}\n" in reference
+
+
+def test_reference_lists_every_option() -> None:
+    """No option of any command is missing from its section."""
+    reference = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = {part.split("\n")[0]: part for part in reference.split("\n## ")[1:]}
+
+    missing = [
+        (name, option)
+        for name, command in COMMANDS.items()
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        for option in parameter.opts
+        if f"`{option}`" not in sections[name]
+    ]
+
+    assert missing == []
+
+
+def test_site_has_a_page_for_every_rule(site: Path, own_book: Rulebook) -> None:
+    """Each page carries the rule's reason, and the index links to it."""
+    index = (site / "rules" / "README.md").read_text(encoding="utf-8")
+
+    for rule in own_book.rules:
+        page = (site / "docs" / "rules" / f"{rule.code}.md").read_text(encoding="utf-8")
+        assert page.startswith(f"# {rule.name} ({rule.code})")
+        assert rule.summary in page
+        assert f"](../docs/rules/{rule.code}.md)" in index
+
+
+def test_rule_page_links_to_the_rules_that_it_names(own_book: Rulebook) -> None:
+    """Codes in prose become links, those in code stay as they are."""
+    rule = own_book["BAT004"]
+    changed = rule.model_copy(update={"why": "See BAT001, but not `--ignore BAT003`."})
+    book = own_book.replace_rules([changed if r.code == "BAT004" else r for r in own_book.rules])
+
+    page = BUILD.rule_page(changed, book)
+
+    assert "See [BAT001](BAT001.md), but not `--ignore BAT003`." in page
+    assert "[BAT004](BAT004.md)" not in page
+
+
+def test_links_of_the_site_lead_somewhere(site: Path) -> None:
+    """Every relative link, in prose, generated pages and rule pages, meets a file and a heading."""
+    broken = []
+    for page in site.rglob("*.md"):
+        text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+        for link in _LINK.findall(text):
+            if re.match(r"[a-z]+:", link):
+                continue
+            path, _, anchor = link.partition("#")
+            target = page.parent / path if path else page
+            if not target.exists() or (anchor and anchor not in _anchors(target)):
+                broken.append(f"{page.relative_to(site)}: {link}")
+
+    assert broken == []
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PROSE)
+def test_prose_names_only_what_exists(page: str, own_book: Rulebook) -> None:
+    """Rule codes are rules (or of the example pack), and Python names can be imported."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    codes = {rule.code for rule in own_book.rules} | {"LAB001", "LAB002"}
+
+    unknown = {c for c in re.findall(r"\b[A-Z]{3}\d{3}\b", text) if c not in codes}
+    names = set(re.findall(r"\bsmarttune\.([A-Za-z_]\w*)", text))
+    lost = {n for n in names if n not in smarttune.__all__ and not _is_module(n)} - {"rules"}
+
+    assert unknown == set()
+    assert lost == set()
+
+
+def _is_module(name: str) -> bool:
+    return importlib.util.find_spec(f"smarttune.{name}") is not None
+
+
+def test_changelog_knows_this_version() -> None:
+    """The version in the code has its section."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+    assert f"\n## [{smarttune.__version__}]" in changelog
+
+
+def test_rule_in_the_readme_is_a_rule() -> None:
+    """The YAML that a reader copies loads as it stands, and its examples hold."""
+    texts = [block.text for block in README_BLOCKS if block.language == "yaml"]
+    rules = [Rule.model_validate(yaml.safe_load(text)) for text in texts]
+
+    assert len(rules) == 1
+    for example in rules[0].examples:
+        assert (rules[0].holds(example.facts) is True) == example.fires
+
+
+def _shortened(text: str) -> str:
+    """The block with limits that suit a test instead of minutes of search."""
+    text = re.sub(r"(smarttune resume .*)--time \S+", r"\1--trials 3", text)
+    text = re.sub(
+        r"(smarttune search .*)--time \S+",
+        r"\1--trials 2 --strategy random --set search.max_epochs=3",
+        text,
+    )
+    quick = 'trials=2, strategy="random", pinned={"search.max_epochs": 3}'
+    return re.sub(r'time="\w+"', quick, text)
+
+
+def test_readme_marks_its_blocks_as_runnable() -> None:
+    """Suggestion, search, use of the run, Python and rules are all among the blocks that run."""
+    runnable = [block for block in README_BLOCKS if block.runnable]
+    shell = "\n".join(b.text for b in runnable if b.language == "bash")
+
+    assert {b.language for b in runnable} == {"bash", "python"}
+    for command in ("suggest", "search", "resume", "show", "predict", "export", "rules check"):
+        assert f"smarttune {command}" in shell
+    assert sum("smarttune.narrow" in b.text for b in runnable) == 1
+    assert "--time" not in _shortened(shell)
+
+
+@pytest.mark.slow
+def test_readme_runs_from_top_to_bottom(tmp_path: Path) -> None:
+    """A reader who types each runnable block in order meets no error."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    environment = {**os.environ, "PATH": _path_with_smarttune(tmp_path / "bin")}
+    environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    shells = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+
+    for block in README_BLOCKS:
+        if not block.runnable:
+            continue
+        text = _shortened(block.text)
+        done = subprocess.run(
+            [*shells[block.language], text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+
+    assert (tmp_path / "predictions.csv").read_text().count("\n") == 6498
+    assert (tmp_path / "model.keras").stat().st_size > 0
+
+
+def _path_with_smarttune(folder: Path) -> str:
+    """A PATH on which `smarttune` is the one under test."""
+    folder.mkdir()
+    script = folder / "smarttune"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m smarttune "$@"\n')
+    script.chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
