@@ -176,7 +176,12 @@ def check_value(name: str, value: object, *, where: str = "facts") -> Value:
     """
     definition = fact_def(name, where=where)
     typed = as_kind(value, definition.kind)
-    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "a name"}
+    wanted = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a name",
+    }
     expected = wanted[definition.kind]
     if definition.values:
         expected = "one of " + ", ".join(definition.values)
@@ -234,9 +239,7 @@ class Facts(Mapping[str, Fact]):
         }
 
     @classmethod
-    def of(
-        cls, values: Mapping[str, Any], *, origin: Origin = "declared", how: str = ""
-    ) -> Facts:
+    def of(cls, values: Mapping[str, Any], *, origin: Origin = "declared", how: str = "") -> Facts:
         """Facts that share one origin; values that are None are left unknown.
 
         Raises:

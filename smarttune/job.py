@@ -36,7 +36,16 @@ MAX_TEST_ROWS = 10_000
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 _BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
-_VERSIONED = ("keras", "keras-tuner", "tensorflow", "tensorflow-cpu", "jax", "optuna", "numpy", "pandas")
+_VERSIONED = (
+    "keras",
+    "keras-tuner",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "optuna",
+    "numpy",
+    "pandas",
+)
 
 
 def search(
@@ -273,9 +282,7 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(kept)
 
 
-def _settled(
-    suggestion: Suggestion, declared: Facts, pins: Mapping[str, Value]
-) -> Suggestion:
+def _settled(suggestion: Suggestion, declared: Facts, pins: Mapping[str, Value]) -> Suggestion:
     """Recommend again, now that training rows and the number of free settings are known."""
     fingerprint, dataset = suggestion.fingerprint, suggestion.dataset
     assert fingerprint is not None
@@ -318,9 +325,7 @@ def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: floa
     )
 
 
-def _manifest(
-    suggestion: Suggestion, budget: Budget, goal: Objective, seed: int
-) -> dict[str, Any]:
+def _manifest(suggestion: Suggestion, budget: Budget, goal: Objective, seed: int) -> dict[str, Any]:
     dataset = suggestion.dataset
     assert dataset is not None
     return {
@@ -331,7 +336,9 @@ def _manifest(
         "test_fraction": _test_fraction(len(dataset.features)),
         "data": {
             "where": dataset.where,
-            "read_options": {k: str(v) if isinstance(v, Path) else v for k, v in dataset.read_options.items()},
+            "read_options": {
+                k: str(v) if isinstance(v, Path) else v for k, v in dataset.read_options.items()
+            },
             "rows": len(dataset.features),
         },
         "command": sys.argv,

@@ -152,11 +152,14 @@ class Recommendation(_Frozen):
     def space(self, names: Iterable[str] | None = None) -> SearchSpace:
         """The search space of all hyperparameters, or of those in `names` and their parents."""
         wanted = set(self.settings) if names is None else set(names)
-        while more := {
-            parent
-            for name in wanted & self.settings.keys()
-            for parent in self.settings[name].active_when
-        } - wanted:
+        while (
+            more := {
+                parent
+                for name in wanted & self.settings.keys()
+                for parent in self.settings[name].active_when
+            }
+            - wanted
+        ):
             wanted |= more
         return SearchSpace(
             dimensions=tuple(
@@ -273,13 +276,17 @@ def recommend(
     settings, warnings = dict(overall.settings), list(overall.warnings)
     column_passes: dict[tuple[Any, ...], _Pass] = {}
     for column, column_facts in (columns or {}).items():
-        column_pins = {n[: -len(column) - 2]: v for n, v in pins.items() if n.endswith(f"[{column}]")}
+        column_pins = {
+            n[: -len(column) - 2]: v for n, v in pins.items() if n.endswith(f"[{column}]")
+        }
         key = (*column_facts.values_dict().items(), *column_pins.items())
         if key not in column_passes:
             column_passes[key] = _Pass(per_column, column_pins)
             column_passes[key].run({**overall.names, **column_facts.values_dict()})
         for name, setting in column_passes[key].settings.items():
-            settings[f"{name}[{column}]"] = _for_column(setting, column, column_passes[key].settings)
+            settings[f"{name}[{column}]"] = _for_column(
+                setting, column, column_passes[key].settings
+            )
     passes = [overall, *column_passes.values()]
     fired = {code for p in passes for code in p.fired}
     advice = {(a.rule, a.text): a for p in passes for a in p.advice}
@@ -478,16 +485,16 @@ def _bound(name: str, binding: Sequence[_Candidate]) -> Range | None:
     """The values that all binding rules allow; None if nothing binds."""
     bound: Range | None = None
     for candidate in binding:
-        narrower = candidate.proposal.range if bound is None else meet(bound, candidate.proposal.range)
+        narrower = (
+            candidate.proposal.range if bound is None else meet(bound, candidate.proposal.range)
+        )
         if narrower is None:
             raise _conflict(name, candidate, binding)
         bound = simplest(narrower)
     return bound
 
 
-def _conflict(
-    name: str, last: _Candidate, binding: Sequence[_Candidate]
-) -> ConflictingRulesError:
+def _conflict(name: str, last: _Candidate, binding: Sequence[_Candidate]) -> ConflictingRulesError:
     others = [
         c for c in binding if c is not last and meet(c.proposal.range, last.proposal.range) is None
     ] or [c for c in binding if c is not last]
@@ -550,16 +557,15 @@ def _lost(loser: _Candidate, winner: _Candidate, bound: Range | None) -> Overrul
         summary=loser.rule.summary,
         range=loser.proposal.range,
         value=loser.proposal.value,
-        decided_by=f"{winner.rule.code} wins by {ground}" + (f": {decided_by}" if decided_by else ""),
+        decided_by=f"{winner.rule.code} wins by {ground}"
+        + (f": {decided_by}" if decided_by else ""),
     )
 
 
 def _prior(range_: Range, value: Value, winner: _Candidate) -> Prior | None:
     if isinstance(range_, Fixed):
         return None
-    _, spread, weight = next(
-        level for level in _PRIOR_LEVELS if winner.rule.confidence >= level[0]
-    )
+    _, spread, weight = next(level for level in _PRIOR_LEVELS if winner.rule.confidence >= level[0])
     if not isinstance(range_, Choice):
         return NormalPrior(center=range_.to_unit(value), spread=spread)
     given = winner.proposal.weights
@@ -607,5 +613,3 @@ def _for_column(setting: Setting, column: str, beside: Mapping[str, Setting]) ->
         return setting
     renamed = {(f"{k}[{column}]" if k in beside else k): v for k, v in setting.active_when.items()}
     return setting.model_copy(update={"active_when": renamed})
-
-

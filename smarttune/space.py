@@ -415,7 +415,14 @@ def canonical_order(values: Any) -> tuple[Value, ...]:
         if not any(_same(value, other) for other in distinct):
             distinct.append(value)
     return tuple(
-        sorted(distinct, key=lambda v: (not isinstance(v, (int, float)), v if isinstance(v, (int, float)) else 0, str(v)))
+        sorted(
+            distinct,
+            key=lambda v: (
+                not isinstance(v, (int, float)),
+                v if isinstance(v, (int, float)) else 0,
+                str(v),
+            ),
+        )
     )
 
 
@@ -570,4 +577,6 @@ class SearchSpace(_Frozen):
 
     def sample(self, rng: random.Random, *, use_prior: bool = True) -> dict[str, Value]:
         """Draw one configuration, from the priors or evenly over the ranges."""
-        return self.active({d.name: d.draw(rng.random(), use_prior=use_prior) for d in self.dimensions})
+        return self.active(
+            {d.name: d.draw(rng.random(), use_prior=use_prior) for d in self.dimensions}
+        )

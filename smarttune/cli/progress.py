@@ -47,7 +47,12 @@ def shown(*, plain: bool, as_json: bool, quiet: bool = False) -> Iterator[OnEven
 def reading(path: Path | None) -> Iterator[Callable[[float], None] | None]:
     """Show how much of a large file is read; yield what `read` calls, or None."""
     console = Console(stderr=True)
-    if path is None or not path.is_file() or path.stat().st_size < _LARGE or not console.is_terminal:
+    if (
+        path is None
+        or not path.is_file()
+        or path.stat().st_size < _LARGE
+        or not console.is_terminal
+    ):
         yield None
         return
     columns = (TextColumn(f"Reading {path.name}"), BarColumn(), TimeRemainingColumn())

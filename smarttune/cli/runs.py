@@ -37,7 +37,9 @@ def show(
     else:
         for record in opened.log:
             value = "none" if record.score is None else f"{record.score:.5g}"
-            typer.echo(f"trial {record.trial_id}: {value} ({record.outcome}, {record.num_epochs} epochs)")
+            typer.echo(
+                f"trial {record.trial_id}: {value} ({record.outcome}, {record.num_epochs} epochs)"
+            )
         typer.echo(f"Not finished; go on with: smarttune resume {run}")
 
 
@@ -129,4 +131,6 @@ def export(
             mend="`smarttune predict` works without it.",
         )
     write_bytes(output, opened.model_path.read_bytes())
-    typer.echo(f"{output}: load it with keras.saving.load_model; it takes a dict of raw columns.", err=True)
+    typer.echo(
+        f"{output}: load it with keras.saving.load_model; it takes a dict of raw columns.", err=True
+    )

@@ -43,8 +43,6 @@ def _choices(words: tuple[str, ...]) -> str:
     return " | ".join(words)
 
 
-
-
 def suggest(
     data: Annotated[
         Path | None, typer.Argument(help="A csv or parquet file; leave out to declare facts.")

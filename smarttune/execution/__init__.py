@@ -8,4 +8,10 @@ from smarttune.execution.fit import (
     prepare_process,
 )
 
-__all__ = ["VALIDATION_BATCH_SIZE", "TrainingData", "collect_garbage", "fit_arrays", "prepare_process"]
+__all__ = [
+    "VALIDATION_BATCH_SIZE",
+    "TrainingData",
+    "collect_garbage",
+    "fit_arrays",
+    "prepare_process",
+]

@@ -17,9 +17,7 @@ _SEARCH, _DEFAULT = "#3b6ea5", "#d1711f"
 _CURVES = 8  # ours: more curves cannot be told apart
 
 
-def report_html(
-    report: Mapping[str, Any], log: TrialLog, recommendation: Recommendation
-) -> str:
+def report_html(report: Mapping[str, Any], log: TrialLog, recommendation: Recommendation) -> str:
     """Return the page."""
     import jinja2
 
@@ -83,10 +81,14 @@ def _history(log: TrialLog) -> str:
     for _, record in scored:
         value = float(record.score or 0.0)
         best.append(value if not best or log.objective.better(value, best[-1]) else best[-1])
-    axis.scatter([i for i, _ in scored], [r.score for _, r in scored], s=14, color=_SEARCH, alpha=0.6)
+    axis.scatter(
+        [i for i, _ in scored], [r.score for _, r in scored], s=14, color=_SEARCH, alpha=0.6
+    )
     axis.step([i for i, _ in scored], best, where="post", color=_SEARCH, label="best so far")
     if (default := log.default()) is not None:
-        axis.axhline(float(default.score or 0.0), color=_DEFAULT, linestyle="--", label="recommendation")
+        axis.axhline(
+            float(default.score or 0.0), color=_DEFAULT, linestyle="--", label="recommendation"
+        )
     _robust_limits(axis, [float(r.score or 0.0) for _, r in scored])
     axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_xlabel("trial")
@@ -105,7 +107,9 @@ def _curves(log: TrialLog) -> str:
         values = [logs.get(name, math.nan) for logs in record.curve]
         color = _DEFAULT if record.is_default else _SEARCH
         label = "recommendation" if record.is_default else None
-        axis.plot(range(1, len(values) + 1), values, color=color, alpha=0.8, linewidth=1, label=label)
+        axis.plot(
+            range(1, len(values) + 1), values, color=color, alpha=0.8, linewidth=1, label=label
+        )
         if record.best_epoch:
             axis.scatter([record.best_epoch], [record.score], s=16, color=color)
     axis.set_xlabel("epoch")
@@ -124,7 +128,9 @@ def _slices(log: TrialLog, recommendation: Recommendation) -> str:
     if not names:
         return ""
     columns = min(3, len(names))
-    figure, axes = _figure(7.5, 2.2 * math.ceil(len(names) / columns), columns, math.ceil(len(names) / columns))
+    figure, axes = _figure(
+        7.5, 2.2 * math.ceil(len(names) / columns), columns, math.ceil(len(names) / columns)
+    )
     for axis, name in zip(axes.flat, names, strict=False):
         _slice(axis, name, log, recommendation)
     for axis in list(axes.flat)[len(names) :]:
@@ -138,7 +144,10 @@ def _slice(axis: Any, name: str, log: TrialLog, recommendation: Recommendation) 
     values: Sequence[Any] = [v for v, _ in points]
     if any(isinstance(v, (str, bool)) for v in values):
         values = [show_value(v) for v in values]
-    elif setting.range.type in ("float", "int") and getattr(setting.range, "sampling", "") != "linear":
+    elif (
+        setting.range.type in ("float", "int")
+        and getattr(setting.range, "sampling", "") != "linear"
+    ):
         axis.set_xscale("log", base=2 if setting.range.type == "int" else 10)
     elif setting.range.type == "int":
         axis.xaxis.get_major_locator().set_params(integer=True)
@@ -161,4 +170,7 @@ def _robust_limits(axis: Any, scores: Sequence[float]) -> None:
     low, high = ordered[quarter], ordered[-quarter - 1]
     reach = 3 * (high - low)
     if reach > 0:
-        axis.set_ylim(max(ordered[0], low - reach) - 0.05 * reach, min(ordered[-1], high + reach) + 0.05 * reach)
+        axis.set_ylim(
+            max(ordered[0], low - reach) - 0.05 * reach,
+            min(ordered[-1], high + reach) + 0.05 * reach,
+        )

@@ -80,7 +80,11 @@ def _setting_lines(name: str, setting: Setting) -> list[str]:
 
 
 def _range_text(setting: Setting) -> str:
-    text = "" if isinstance(setting.range, Fixed) else f"   search {setting.range}{_prior_text(setting)}"
+    text = (
+        ""
+        if isinstance(setting.range, Fixed)
+        else f"   search {setting.range}{_prior_text(setting)}"
+    )
     for parent, values in setting.active_when.items():
         text += f"   only where {parent} is {_listed(values)}"
     return text
@@ -195,5 +199,8 @@ def _explained(
     could = [u for u in recommendation.unknown if any(name.partition("[")[0] in w for w in u.would)]
     for unknown in could:
         missing = ", ".join(unknown.missing)
-        lines += ["", *_wrapped(f"{unknown.rule} unknown, {missing} missing: {unknown.summary}", "    ")]
+        lines += [
+            "",
+            *_wrapped(f"{unknown.rule} unknown, {missing} missing: {unknown.summary}", "    "),
+        ]
     return lines

@@ -139,9 +139,7 @@ def next_steps(
     """What the rules say once they know how the search went."""
     again = recommend(recommendation.facts | history, rules=book)
     steps = [
-        {"rule": a.rule, "text": a.text}
-        for a in again.advice
-        if book[a.rule].kind == "dynamic"
+        {"rule": a.rule, "text": a.text} for a in again.advice if book[a.rule].kind == "dynamic"
     ]
     for name, setting in again.settings.items():
         reason = setting.because[0]

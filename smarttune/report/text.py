@@ -25,9 +25,7 @@ def headline(report: Mapping[str, Any]) -> str:
     """Say in a sentence or two whether searching paid."""
     objective, best, default = report["objective"]["name"], report["best"], report["default"]
     if default is None:
-        return (
-            f"Best {objective} {score(best['score'])}; the recommendation itself left no score."
-        )
+        return f"Best {objective} {score(best['score'])}; the recommendation itself left no score."
     gain = report["gain"]
     text = (
         f"The recommendation reached {objective} {score(default['score'])}, "
@@ -42,7 +40,9 @@ def _test_sentence(test: Mapping[str, Any]) -> str:
     found = test["difference"]
     if found is None:
         return ""
-    interval = f"{score(found['gain'])} (95 % interval {score(found['low'])} to {score(found['high'])})"
+    interval = (
+        f"{score(found['gain'])} (95 % interval {score(found['low'])} to {score(found['high'])})"
+    )
     rows = f"On {test['rows']:,} held-back rows the gain in {test['metric']} is {interval}"
     if not found["is_real"]:
         return f"{rows}: not beyond chance, so the recommendation alone would have served as well."
@@ -74,7 +74,9 @@ def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
         lines += [*heading("What the winner changed")]
         lines += [*table(["hyperparameter", "recommended", "best"], rows), ""]
     if report["verdicts"]:
-        rows = [[v["rule"], v["hyperparameter"], v["verdict"], v["why"]] for v in report["verdicts"]]
+        rows = [
+            [v["rule"], v["hyperparameter"], v["verdict"], v["why"]] for v in report["verdicts"]
+        ]
         lines += [*heading("Did the rules hold?")]
         lines += [*table(["rule", "hyperparameter", "verdict", "because"], rows), ""]
     lines += [*heading("Held-back test rows"), *table(*_test_table(report["test"])), ""]
@@ -102,7 +104,13 @@ def _leaderboard(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
         name = trial["trial_id"] + (" (recommended)" if trial["is_default"] else "")
         cells = [_value(trial["values"].get(v)) for v in varied]
         rows.append(
-            [name, score(trial["score"]), str(trial["num_epochs"]), f"{trial['seconds']:.1f}", *cells]
+            [
+                name,
+                score(trial["score"]),
+                str(trial["num_epochs"]),
+                f"{trial['seconds']:.1f}",
+                *cells,
+            ]
         )
     return header, rows
 

@@ -37,7 +37,9 @@ def check_rule(rule: Rule, book: Rulebook) -> list[SmartTuneError]:
     return mistakes
 
 
-def _check_example(rule: Rule, example: Example, where: str, book: Rulebook) -> list[SmartTuneError]:
+def _check_example(
+    rule: Rule, example: Example, where: str, book: Rulebook
+) -> list[SmartTuneError]:
     names = {name: _example_value(name, v, where, book) for name, v in example.facts.items()}
     fired = rule.holds(names) is True
     if fired != example.fires:
@@ -61,8 +63,7 @@ def _check_example(rule: Rule, example: Example, where: str, book: Rulebook) -> 
             mend="Add the facts to the example, or guard with known(...) or opt(...).",
         )
         for line in rule.then
-        if line.hyperparameter is not None
-        and isinstance(proposal := line.propose(names), Unknown)
+        if line.hyperparameter is not None and isinstance(proposal := line.propose(names), Unknown)
     ]
 
 

@@ -17,7 +17,9 @@ def explain(rule: Rule, sources: Mapping[str, Source]) -> str:
     """Return the rule's page as Markdown."""
     stage = rule.stage.stable_since
     since = f"Stable since {stage}" if stage else f"Preview since {rule.stage.preview_since}"
-    origin = f"{since}. {rule.kind.capitalize()} rule, evidence: {rule.evidence.replace('_', ' ')}, "
+    origin = (
+        f"{since}. {rule.kind.capitalize()} rule, evidence: {rule.evidence.replace('_', ' ')}, "
+    )
     lines = [f"# {rule.name} ({rule.code})", "", rule.summary, ""]
     lines += [f"{origin}confidence {rule.confidence:g}.", ""]
     lines += ["## When it fires", ""]
@@ -76,7 +78,9 @@ def _described_range(line: Consequence) -> str:
         return _shown(line.fixed)
     if line.choice is not None:
         values = ", ".join(show_value(v) for v in line.choice.values)
-        default = "" if line.choice.default is None else f", {_shown(line.choice.default)} by default"
+        default = (
+            "" if line.choice.default is None else f", {_shown(line.choice.default)} by default"
+        )
         return f"one of {values}{default}"
     numeric = line.float_ or line.int_
     assert numeric is not None

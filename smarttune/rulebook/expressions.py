@@ -71,8 +71,6 @@ class _Typed:
     unit: Unit = None
 
 
-
-
 FUNCTIONS: dict[str, tuple[int, Callable[..., float]]] = {
     # name: (number of arguments, at least one where negative; function)
     "log": (1, math.log),

@@ -121,7 +121,9 @@ class _Loader:
             return
         self.seen.add(path)
         if not path.exists():
-            self._mistake(str(path), "there is no such file or folder", "a rule pack", "Check `--rules`.")
+            self._mistake(
+                str(path), "there is no such file or folder", "a rule pack", "Check `--rules`."
+            )
             return
         if path.is_file():
             self._add_pack(path.parent, [path])
@@ -235,9 +237,7 @@ class _Loader:
             self.known_positions[file] = yaml.load(text, str(file))[1]
         return self.known_positions[file]
 
-    def _validate(
-        self, model: type[M], data: Any, file: Path, prefix: yaml.Path = ()
-    ) -> M | None:
+    def _validate(self, model: type[M], data: Any, file: Path, prefix: yaml.Path = ()) -> M | None:
         try:
             return model.model_validate(data, context={"hyperparameters": self.hyperparameters})
         except ValidationError as error:
@@ -246,9 +246,7 @@ class _Loader:
             return None
 
     def _mistake(self, where: str, received: str, expected: str, mend: str) -> None:
-        self.mistakes.append(
-            RuleMistake(where, received=received, expected=expected, mend=mend)
-        )
+        self.mistakes.append(RuleMistake(where, received=received, expected=expected, mend=mend))
 
     def finish(self) -> Rulebook:
         """Check what spans several files and return the book."""
@@ -261,9 +259,7 @@ class _Loader:
             raise RulePackError(self.mistakes)
         self.cache.save()
         ordered = tuple(self.rules[code] for code in sorted(self.rules))
-        return Rulebook(
-            ordered, self.sources, tuple(self.packs), self.hyperparameters, self.files
-        )
+        return Rulebook(ordered, self.sources, tuple(self.packs), self.hyperparameters, self.files)
 
     def _where(self, code: str, path: yaml.Path) -> str:
         return self._at(self.files[code], path)
@@ -389,9 +385,7 @@ def _mistakes(
             if longer in positions or item["type"] in ("missing", "extra_forbidden"):
                 path = longer
         where, received, expected, mend = _explained(item, path, model, file, positions)
-        found.setdefault(
-            where, RuleMistake(where, received=received, expected=expected, mend=mend)
-        )
+        found.setdefault(where, RuleMistake(where, received=received, expected=expected, mend=mend))
     return list(found.values())
 
 
@@ -406,7 +400,12 @@ def _explained(
         known = _keys_beside(model, path)
         hint = did_you_mean(str(path[-1]), known) or " Delete it."
         received = f"{dotted}: `{path[-1]}` is not a key here"
-        return f"{_short(file)}:{line}:{column}", received, "one of " + ", ".join(known), hint.strip()
+        return (
+            f"{_short(file)}:{line}:{column}",
+            received,
+            "one of " + ", ".join(known),
+            hint.strip(),
+        )
     if kind == "missing":
         line, column = _position(positions, path[:-1])
         received = f"{dotted}: the key `{path[-1]}` is missing"
@@ -414,7 +413,11 @@ def _explained(
     if "column" in context:
         column += context["column"] - 1
     message = context.get("message") or item["msg"].removeprefix("Value error, ")
-    shown = "" if "message" in context or kind == "value_error" else f" (received {item['input']!r:.80})"
+    shown = (
+        ""
+        if "message" in context or kind == "value_error"
+        else f" (received {item['input']!r:.80})"
+    )
     return (
         f"{_short(file)}:{line}:{column}",
         f"{dotted}: {message}{shown}",

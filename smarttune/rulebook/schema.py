@@ -63,7 +63,9 @@ _INSTRUCTIONS = ("use", "avoid", "prefer", "set", "consider", "choose", "do", "n
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
 
 
 def _hyperparameters(info: ValidationInfo) -> Mapping[str, HyperparameterDef]:
@@ -181,16 +183,18 @@ class IntThen(_Frozen):
 class ChoiceThen(_Frozen):
     """One of several values, with optional weights in the same order."""
 
-    values: Annotated[tuple[Literalish, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)] = Field(
-        min_length=1
-    )
+    values: Annotated[
+        tuple[Literalish, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+    ] = Field(min_length=1)
     default: Literalish | Computed | None = None
     weights: Annotated[
         tuple[float, ...] | None,
         BeforeValidator(
-            lambda v: tuple(float(w) if isinstance(w, int) else w for w in v)
-            if isinstance(v, list)
-            else v
+            lambda v: (
+                tuple(float(w) if isinstance(w, int) else w for w in v)
+                if isinstance(v, list)
+                else v
+            )
         ),
     ] = None
 
@@ -414,7 +418,9 @@ class Rule(_Frozen):
     stage: Stage = Stage(stable_since="0.1.0")
     kind: Kind
     evidence: Evidence
-    confidence: Annotated[float, Field(ge=0, le=1), BeforeValidator(lambda v: float(v) if type(v) is int else v)]
+    confidence: Annotated[
+        float, Field(ge=0, le=1), BeforeValidator(lambda v: float(v) if type(v) is int else v)
+    ]
     knowledge: tuple[str, ...] = ()
     seed_claims: tuple[str, ...] = ()
     when: tuple[Condition, ...] = ()

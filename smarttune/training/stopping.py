@@ -46,4 +46,3 @@ class WindowedStopping:
         """Take in the scores of epochs that were trained before."""
         for score in scores:
             self.update(score)
-

@@ -94,7 +94,9 @@ def _curve_facts(ranked: Sequence[TrialRecord]) -> dict[str, float | int | None]
     )
     best = long_enough[0]
     facts["history.epochs_since_best"] = best.num_epochs - (best.best_epoch or 0)
-    losses = [logs["val_loss"] for logs in best.curve if math.isfinite(logs.get("val_loss", math.nan))]
+    losses = [
+        logs["val_loss"] for logs in best.curve if math.isfinite(logs.get("val_loss", math.nan))
+    ]
     if len(losses) > 1 and min(losses) > 0:
         facts["history.val_rise"] = losses[-1] / min(losses) - 1
         lowest = losses.index(min(losses))
@@ -113,11 +115,18 @@ def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | s
     for dimension in space.dimensions:
         if dimension.range.type not in ("float", "int"):
             continue
-        positions = [dimension.range.to_unit(v) for r in top if (v := r.values.get(dimension.name)) is not None]
+        positions = [
+            dimension.range.to_unit(v)
+            for r in top
+            if (v := r.values.get(dimension.name)) is not None
+        ]
         if not positions:
             continue
         # Both the best trial and the middle of the top must hug the same edge.
-        low, high = (max(positions[0], median(positions)), max(1 - positions[0], 1 - median(positions)))
+        low, high = (
+            max(positions[0], median(positions)),
+            max(1 - positions[0], 1 - median(positions)),
+        )
         for distance, side in ((low, "low"), (high, "high")):
             if nearest is None or distance < nearest[0]:
                 nearest = (distance, dimension.name, side)

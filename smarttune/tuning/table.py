@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-
 @dataclass(frozen=True)
 class TableJob:
     """Everything a search over dense networks needs, computed once.

@@ -188,7 +188,11 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                     "warning",
                     text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
                 )
-                kept = {k: v for k, v in trial.hyperparameters.values.items() if k.startswith(_BOOKKEEPING)}
+                kept = {
+                    k: v
+                    for k, v in trial.hyperparameters.values.items()
+                    if k.startswith(_BOOKKEEPING)
+                }
                 trial.hyperparameters.values = {**record.values, **kept}
             self._tell(trial, record)
         self.oracle.max_consecutive_failed_trials = limit
@@ -230,7 +234,9 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         parent = self.records.get(values.get("tuner/trial_id", ""))
         last = int(values.get("tuner/epochs") or epochs or self.policy.max_epochs)
         if parent is not None and not self.run.state_path(parent.trial_id).exists():
-            self._event("warning", text=f"the state of trial {parent.trial_id} is gone; starting anew")
+            self._event(
+                "warning", text=f"the state of trial {parent.trial_id} is gone; starting anew"
+            )
             parent = None
         first = 0 if parent is None else parent.num_epochs
         if self.budget.epochs is not None:

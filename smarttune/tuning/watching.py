@@ -83,7 +83,9 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         elif self._note_score(score):
             self.best_weights = state_of(self.model, optimizer=False)
         self.notify(len(self.curve), values)
-        stopped = self.stopping is not None and self.stopping.epochs_since_best >= self.stopping.patience
+        stopped = (
+            self.stopping is not None and self.stopping.epochs_since_best >= self.stopping.patience
+        )
         if stopped and not self.ended_by:
             self.ended_by = EARLY_STOPPING
             self.model.stop_training = True

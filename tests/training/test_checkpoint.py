@@ -50,6 +50,25 @@ def damaged(content: bytes) -> dict[str, bytes]:
     }
 
 
+def outcome_of(file: Path) -> tuple[str, str]:
+    """The type of the error that reading the file raises, and where it says it is."""
+    try:
+        restore_state(file)
+    except Exception as error:  # noqa: BLE001  # which one is the question
+        return type(error).__name__, getattr(error, "where", "")
+    finally:
+        gc.collect()  # a file that NumPy left open would warn in a later test
+    return "", ""
+
+
+def marked(test: Any) -> Any:
+    """The test with a reprieve: np.load leaves a file open whose directory it cannot read."""
+    for ignored in ("ResourceWarning", "pytest.PytestUnraisableExceptionWarning"):
+        test = pytest.mark.filterwarnings(f"ignore::{ignored}")(test)
+    return test
+
+
+@marked
 @pytest.mark.parametrize("how", damaged(b"x" * 200))
 def test_damaged_files_are_the_runs_error(tmp_path: Path, how: str) -> None:
     """Whatever is wrong with the file, the error names it and the mend."""
@@ -57,10 +76,9 @@ def test_damaged_files_are_the_runs_error(tmp_path: Path, how: str) -> None:
     save_state(VALUES, file)
     file.write_bytes(damaged(file.read_bytes())[how])
 
-    with pytest.raises(RunError, match="cannot be read") as caught:
-        restore_state(file)
+    raised, where = outcome_of(file)
 
-    assert caught.value.where == str(file)
+    assert (raised, where) == ("RunError", str(file))
 
 
 def test_a_missing_file_is_the_runs_error(tmp_path: Path) -> None:
@@ -95,22 +113,18 @@ def with_byte(content: bytes, offset: int, value: int) -> bytes:
 )
 @pytest.mark.xfail(
     strict=True,
-    raises=(EOFError, NotImplementedError, RuntimeError),
     reason="restore_state lets EOFError, NotImplementedError and RuntimeError of np.load through",
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@marked
 def test_damaged_headers_are_the_runs_error(tmp_path: Path, damage: Any) -> None:
     """An empty file and a damaged directory are no bugs of ours either."""
     file = tmp_path / "c.npz"
     save_state(VALUES, file)
     file.write_bytes(damage(file.read_bytes()))
 
-    try:
-        with pytest.raises(RunError):
-            restore_state(file)
-    finally:
-        gc.collect()  # what NumPy left open would warn in a later test
+    raised, _ = outcome_of(file)
+
+    assert raised == "RunError"
 
 
 @pytest.fixture(scope="module")

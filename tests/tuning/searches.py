@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,22 +57,30 @@ def tiny_model() -> Any:
     return model
 
 
+@cache
+def shared_model() -> Any:
+    """One tiny model for all trials: building it costs more than all else in such a trial."""
+    return tiny_model()
+
+
 class Scripted(keras_tuner.HyperModel):  # type: ignore[misc]
     """Models whose training is a formula.
 
     Args:
         formula: Gives the logs of each epoch; may raise.
+        fresh: Whether every trial has a model of its own.
     """
 
-    def __init__(self, formula: Formula = bowl) -> None:
+    def __init__(self, formula: Formula = bowl, *, fresh: bool = False) -> None:
         super().__init__()
         self.formula = formula
+        self.fresh = fresh
         self.trained: list[tuple[dict[str, Any], range]] = []
 
     def build(self, hp: Any) -> Any:
         """Build the same tiny model for all values."""
         declare(hp)
-        return tiny_model()
+        return tiny_model() if self.fresh else shared_model()
 
     def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> None:
         """Report the formula's logs to the callbacks, as Keras does."""

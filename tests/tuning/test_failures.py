@@ -57,9 +57,17 @@ class ResourceExhaustedError(Exception):
     """Named as TensorFlow's error is."""
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("strategy", ["random", "bayesian", "hyperband"])
-def test_divergence_is_an_outcome(tmp_path: Path, value: float, strategy: str) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "value"),
+    [
+        ("random", math.nan),
+        ("random", math.inf),
+        ("random", -math.inf),
+        ("bayesian", -math.inf),
+        ("hyperband", math.nan),
+    ],
+)
+def test_divergence_is_an_outcome(tmp_path: Path, strategy: str, value: float) -> None:
     """A trial whose loss is no number is never the best, and the search goes on."""
     diverging = {i: lost(value) for i in (0, 1, 2, 5)}
     searched = tuner(tmp_path / "run", strategy, Scripted(nth(diverging)))
