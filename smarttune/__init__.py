@@ -8,6 +8,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from smarttune.version import __version__
+
 if TYPE_CHECKING:
     from smarttune.errors import SmartTuneError
     from smarttune.facts import Facts
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from smarttune.trials import TrialLog, TrialRecord
     from smarttune.tuning import Run, SmartTuner, TrialPolicy
 
-__version__ = "0.1.0"
 
 # Opened on first use, so that reading rules never pays for Keras.
 _HOMES = {

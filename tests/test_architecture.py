@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +35,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 FLOOR_OF = {room: i for i, floor in enumerate(FLOORS) for room in floor}
 
-FRAMEWORKS = {"tensorflow", "keras", "keras_tuner", "optuna", "matplotlib", "jax", "torch", "sklearn"}
+FRAMEWORKS = {
+    "tensorflow",
+    "keras",
+    "keras_tuner",
+    "optuna",
+    "matplotlib",
+    "jax",
+    "torch",
+    "sklearn",
+}
 # Where a framework may be imported at all, and where only inside a function.
 FRAMEWORK_ROOMS = {"models", "oracles", "execution", "tuning"}
 FRAMEWORK_IN_FUNCTIONS = {"smarttune.training.checkpoint", "smarttune.report.html", "smarttune.job"}
@@ -56,8 +65,9 @@ class Import(NamedTuple):
 def modules_of(folder: Path) -> dict[str, str]:
     """Dotted name to source of every module; that of a package ends in `.__init__`."""
     return {
-        ".".join([folder.name, *file.relative_to(folder).with_suffix("").parts]):
-            file.read_text(encoding="utf-8")
+        ".".join([folder.name, *file.relative_to(folder).with_suffix("").parts]): file.read_text(
+            encoding="utf-8"
+        )
         for file in sorted(folder.rglob("*.py"))
     }
 
@@ -67,7 +77,7 @@ def room_of(module: str) -> str:
     return (*module.split("."), "__init__")[1]
 
 
-@lru_cache(maxsize=None)
+@cache
 def imports_of(module: str, source: str) -> tuple[Import, ...]:
     """Every import of a module, in dotted absolute names (`package.name` for a from-import)."""
     return tuple(_found(module, source))
@@ -117,7 +127,7 @@ def _is_homes(node: ast.AST) -> bool:
 
 def resolved(target: str, modules: Mapping[str, str]) -> str | None:
     """The module of ours that a dotted name means, or None; `.__init__` for packages."""
-    if target.split(".")[0] != "smarttune":
+    if target.split(".", maxsplit=1)[0] != "smarttune":
         return None
     for name in (target, target.rpartition(".")[0]):
         if f"{name}.__init__" in modules:
@@ -137,8 +147,9 @@ def floor_violations(module: str, source: str) -> list[str]:
         target = resolved(item.target, MODULES)
         if item.target == "<computed>" or (target or "").endswith("(absent)"):
             found.append(f"{module}:{item.line} imports {item.target}")
-        elif target is not None and (other := room_of(target)) != mine:
-            if FLOOR_OF.get(other, 99) >= FLOOR_OF[mine]:
+        elif target is not None:
+            other = room_of(target)
+            if other != mine and FLOOR_OF.get(other, 99) >= FLOOR_OF[mine]:
                 found.append(f"{module}:{item.line} imports {other}")
     return found
 
@@ -205,7 +216,9 @@ def long_functions(modules: Mapping[str, str]) -> list[str]:
                 continue
             body = node.body[1:] if ast.get_docstring(node) else node.body
             first, last = (body[0].lineno, node.end_lineno or 0) if body else (1, 0)
-            code = [t for t in lines[first - 1 : last] if t.strip() and not t.strip().startswith("#")]
+            code = [
+                t for t in lines[first - 1 : last] if t.strip() and not t.strip().startswith("#")
+            ]
             if len(code) > MAX_FUNCTION_LINES:
                 found.append(f"{module}:{node.lineno} {node.name} has {len(code)} lines")
     return found
@@ -262,8 +275,13 @@ def test_only_the_command_line_prints() -> None:
     assert printing(MODULES) == []
 
 
-_LONG_FILES = {"smarttune.recommendation", "smarttune.space", "smarttune.rulebook.expressions",
-               "smarttune.rulebook.schema", "smarttune.tuning.tuner"}
+_LONG_FILES = {
+    "smarttune.recommendation",
+    "smarttune.space",
+    "smarttune.rulebook.expressions",
+    "smarttune.rulebook.schema",
+    "smarttune.tuning.tuner",
+}
 
 
 @pytest.mark.parametrize(
@@ -351,9 +369,12 @@ def test_a_planted_room_without_a_floor_is_found() -> None:
 
 @pytest.mark.parametrize(
     "back",
-    ["import smarttune.facts", "def f():\n    from smarttune.facts import Facts",
-     "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from smarttune.facts import Facts",
-     "from .facts import Facts"],
+    [
+        "import smarttune.facts",
+        "def f():\n    from smarttune.facts import Facts",
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from smarttune.facts import Facts",
+        "from .facts import Facts",
+    ],
 )
 def test_planted_cycles_are_found(back: str) -> None:
     """An import back is a cycle, however it is written."""
@@ -381,7 +402,9 @@ def test_planted_frameworks_are_found(module: str, source: str, bad: bool) -> No
     assert any(v.startswith(module) for v in framework_violations({module: source})) is bad
 
 
-@pytest.mark.parametrize("source", ["print(1)", "import sys\nsys.stdout.write('x')", "typer.echo(1)"])
+@pytest.mark.parametrize(
+    "source", ["print(1)", "import sys\nsys.stdout.write('x')", "typer.echo(1)"]
+)
 def test_planted_printing_is_found(source: str) -> None:
     """Any way to write to the terminal is caught, but in the cli."""
     assert printing({"smarttune.report.text": source})

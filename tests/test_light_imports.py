@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = {"tensorflow", "keras", "keras_tuner", "matplotlib", "optuna", "sklearn", "jax", "torch"}
+FRAMEWORKS = {
+    "tensorflow",
+    "keras",
+    "keras_tuner",
+    "matplotlib",
+    "optuna",
+    "sklearn",
+    "jax",
+    "torch",
+}
 TABLES = {"pandas", "numpy", "pyarrow", "polars", "scipy"}
 
 PROGRAM = """
@@ -25,7 +34,9 @@ def loaded_by(body: str) -> set[str]:
     """Top-level names of all modules that a process has loaded after `body`."""
     ended = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(body=body)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ended.returncode == 0, ended.stderr
     return set(json.loads(ended.stderr.rpartition("LOADED")[2]))
@@ -38,8 +49,19 @@ def loaded_by(body: str) -> set[str]:
         ["rules", "list"],
         ["rules", "show", "CAP003"],
         ["search", "--help"],
-        ["suggest", "--task", "tabular", "--problem", "binary", "--num-samples", "5000",
-         "--num-features", "12", "--format", "json"],
+        [
+            "suggest",
+            "--task",
+            "tabular",
+            "--problem",
+            "binary",
+            "--num-samples",
+            "5000",
+            "--num-features",
+            "12",
+            "--format",
+            "json",
+        ],
     ],
     ids=" ".join,
 )

@@ -61,9 +61,7 @@ def test_a_problem_outside_of_the_table_restricts_nothing() -> None:
 
 
 @pytest.mark.parametrize(("direction", "better", "worse"), [("max", 2.0, 1.0), ("min", 1.0, 2.0)])
-def test_better_and_gain_follow_the_direction(
-    direction: str, better: float, worse: float
-) -> None:
+def test_better_and_gain_follow_the_direction(direction: str, better: float, worse: float) -> None:
     """The better score beats the worse one with a positive gain, and never itself."""
     goal = Objective("val_x", direction)  # type: ignore[arg-type]
 

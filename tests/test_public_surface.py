@@ -57,7 +57,9 @@ def test_every_name_resolves(name: str) -> None:
 
 def test_no_module_takes_the_name_of_a_function() -> None:
     """A module of a public name would replace the function once it is imported."""
-    modules = {p.stem for p in PACKAGE.glob("*.py")} | {p.name for p in PACKAGE.iterdir() if p.is_dir()}
+    modules = {p.stem for p in PACKAGE.glob("*.py")} | {
+        p.name for p in PACKAGE.iterdir() if p.is_dir()
+    }
 
     assert modules & set(smarttune.__all__) == set()
 

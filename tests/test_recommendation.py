@@ -56,10 +56,15 @@ DUELS: dict[str, tuple[Rule, Rule]] = {
     # the ground in `decided_by`: (loser, winner); each winner is weaker on every later ground
     "a dynamic rule goes before a static one": (
         rule("TST001", then=units(1, 4, strength="should"), when=FIRES, evidence="theorem"),
-        rule("TST002", then=units(5, 9, strength="may"), kind="dynamic",
-             when=["opt(history.num_trials, 1) > 0"], evidence="folklore"),
+        rule(
+            "TST002",
+            then=units(5, 9, strength="may"),
+            kind="dynamic",
+            when=["opt(history.num_trials, 1) > 0"],
+            evidence="folklore",
+        ),
     ),
-    "TST002 overrides it": (
+    "overriding it": (
         rule("TST001", then=units(1, 4), when=FIRES, evidence="theorem"),
         rule("TST002", then=units(5, 9, strength="may"), overrides=["TST001"], evidence="folklore"),
     ),
@@ -118,7 +123,10 @@ def test_rules_that_say_the_same_agree() -> None:
     """The second of two equal proposals supports the first."""
     setting = settled(WEAK, rule("TST002", then=units(1, 4, 2), confidence=0.9))
 
-    assert [(r.rule, r.role) for r in setting.because] == [("TST002", "decides"), ("TST001", "agrees")]
+    assert [(r.rule, r.role) for r in setting.because] == [
+        ("TST002", "decides"),
+        ("TST001", "agrees"),
+    ]
     assert setting.overruled == ()
 
 
@@ -133,7 +141,10 @@ def test_constraints_cut_every_range() -> None:
 
     assert setting.range == IntRange(low=8, high=20)
     assert setting.value == 20
-    assert [(r.rule, r.role) for r in setting.because] == [("TST001", "decides"), ("LIM001", "limits")]
+    assert [(r.rule, r.role) for r in setting.because] == [
+        ("TST001", "decides"),
+        ("LIM001", "limits"),
+    ]
 
 
 def test_a_fixed_number_beyond_a_constraint_moves_to_it() -> None:
@@ -166,8 +177,9 @@ def test_constraints_alone_settle_a_hyperparameter() -> None:
 
 def test_must_binds_stronger_rules() -> None:
     """A `must` cuts the range of a rule that outranks it."""
-    dynamic = rule("TST002", then=units(8, 64, 64), kind="dynamic",
-                   when=["opt(history.num_trials, 1) > 0"])
+    dynamic = rule(
+        "TST002", then=units(8, 64, 64), kind="dynamic", when=["opt(history.num_trials, 1) > 0"]
+    )
 
     setting = settled(rule(then=units(1, 16, strength="must")), dynamic)
 
@@ -178,8 +190,10 @@ def test_must_binds_stronger_rules() -> None:
 
 def test_two_musts_that_exclude_each_other_are_an_error() -> None:
     """The error names both rules, their ranges, and both ways out."""
-    pair = (rule("TST001", then=units(1, 4, strength="must")),
-            rule("TST002", then=units(8, 16, strength="must")))
+    pair = (
+        rule("TST001", then=units(1, 4, strength="must")),
+        rule("TST002", then=units(8, 16, strength="must")),
+    )
 
     for rules in (pair, pair[::-1]):
         with pytest.raises(ConflictingRulesError) as caught:
@@ -200,8 +214,10 @@ def test_a_must_against_a_constraint_is_an_error() -> None:
 
 def test_a_pin_ends_the_conflict() -> None:
     """The mend that the error names works."""
-    pair = (rule("TST001", then=units(1, 4, strength="must")),
-            rule("TST002", then=units(8, 16, strength="must")))
+    pair = (
+        rule("TST001", then=units(1, 4, strength="must")),
+        rule("TST002", then=units(8, 16, strength="must")),
+    )
 
     found = made(*pair, pinned={"model.units": 6})
 
@@ -276,9 +292,14 @@ def test_a_partly_unknown_rule_is_told_the_same_way_in_any_order() -> None:
 def test_priors_follow_confidence(confidence: float, spread: float, weight: float) -> None:
     """The surer a rule, the narrower its prior around the default."""
     lines = [
-        {"hyperparameter": "optimizer.learning_rate",
-         "float": {"low": 1e-4, "high": 1e-2, "default": 1e-3, "sampling": "log"}},
-        {"hyperparameter": "model.loss", "choice": {"values": ["mse", "mae", "huber"], "default": "mae"}},
+        {
+            "hyperparameter": "optimizer.learning_rate",
+            "float": {"low": 1e-4, "high": 1e-2, "default": 1e-3, "sampling": "log"},
+        },
+        {
+            "hyperparameter": "model.loss",
+            "choice": {"values": ["mse", "mae", "huber"], "default": "mae"},
+        },
         {"hyperparameter": "model.dropout", "fixed": 0.1},
     ]
 
@@ -293,10 +314,15 @@ def test_priors_follow_confidence(confidence: float, spread: float, weight: floa
 
 def test_given_weights_are_the_prior() -> None:
     """Weights of a rule follow their values into canonical order, and through a cut."""
-    line = {"hyperparameter": "model.loss",
-            "choice": {"values": ["mse", "mae", "huber"], "weights": [5, 3, 2]}}
-    cut = rule("LIM001", kind="constraint",
-               then={"hyperparameter": "model.loss", "choice": {"values": ["mse", "huber"]}})
+    line = {
+        "hyperparameter": "model.loss",
+        "choice": {"values": ["mse", "mae", "huber"], "weights": [5, 3, 2]},
+    }
+    cut = rule(
+        "LIM001",
+        kind="constraint",
+        then={"hyperparameter": "model.loss", "choice": {"values": ["mse", "huber"]}},
+    )
 
     whole = made(rule(then=line)).settings["model.loss"]
     part = made(rule(then=line), cut).settings["model.loss"]
@@ -317,8 +343,11 @@ def test_the_prior_is_centred_on_the_clamped_value() -> None:
 def test_rules_read_settled_hyperparameters() -> None:
     """A rule sees the recommended value of another hyperparameter, wherever it stands."""
     name = rule("TST009", then={"hyperparameter": "optimizer.name", "fixed": "sgd"})
-    rate = rule("TST001", when=['optimizer.name == "sgd"'],
-                then={"hyperparameter": "optimizer.learning_rate", "fixed": 0.1})
+    rate = rule(
+        "TST001",
+        when=['optimizer.name == "sgd"'],
+        then={"hyperparameter": "optimizer.learning_rate", "fixed": 0.1},
+    )
 
     found = made(rate, name)
 
@@ -330,11 +359,21 @@ def test_rules_read_settled_hyperparameters() -> None:
 def conditional_rules() -> tuple[Rule, Rule]:
     """A kind of penalty, and a strength that exists for one kind."""
     return (
-        rule("TST001", then={"hyperparameter": "optimizer.regularization",
-                             "choice": {"values": ["none", "l2"], "default": "none"}}),
-        rule("TST002", then={"hyperparameter": "optimizer.l2",
-                             "float": {"low": 1e-6, "high": 1e-2, "sampling": "log"},
-                             "active_when": {"optimizer.regularization": ["l2"]}}),
+        rule(
+            "TST001",
+            then={
+                "hyperparameter": "optimizer.regularization",
+                "choice": {"values": ["none", "l2"], "default": "none"},
+            },
+        ),
+        rule(
+            "TST002",
+            then={
+                "hyperparameter": "optimizer.l2",
+                "float": {"low": 1e-6, "high": 1e-2, "sampling": "log"},
+                "active_when": {"optimizer.regularization": ["l2"]},
+            },
+        ),
     )
 
 
@@ -353,21 +392,35 @@ def test_a_part_of_the_space_brings_its_parents() -> None:
     """Asked for a conditional hyperparameter alone, the space holds its parent too."""
     found = made(*conditional_rules(), rule("TST003", then=units(1, 4)))
 
-    assert set(found.space(["optimizer.l2"]).by_name) == {"optimizer.regularization", "optimizer.l2"}
+    assert set(found.space(["optimizer.l2"]).by_name) == {
+        "optimizer.regularization",
+        "optimizer.l2",
+    }
     assert set(found.space(["model.units"]).by_name) == {"model.units"}
 
 
 def column_rules() -> tuple[Rule, ...]:
     """Few levels are encoded, many embedded; an embedding has a width."""
     return (
-        rule("TST001", when=["column.cardinality <= 10"],
-             then={"hyperparameter": "model.encoding", "fixed": "one_hot"}),
-        rule("TST002", when=["column.cardinality > 10"],
-             then={"hyperparameter": "model.encoding", "fixed": "embedding"}),
-        rule("TST003", when=["column.cardinality > 0"],
-             then={"hyperparameter": "model.embedding_dim",
-                   "fixed": {"expression": "min(50, ceil(column.cardinality / 2))"},
-                   "active_when": {"model.encoding": ["embedding"]}}),
+        rule(
+            "TST001",
+            when=["column.cardinality <= 10"],
+            then={"hyperparameter": "model.encoding", "fixed": "one_hot"},
+        ),
+        rule(
+            "TST002",
+            when=["column.cardinality > 10"],
+            then={"hyperparameter": "model.encoding", "fixed": "embedding"},
+        ),
+        rule(
+            "TST003",
+            when=["column.cardinality > 0"],
+            then={
+                "hyperparameter": "model.embedding_dim",
+                "fixed": {"expression": "min(50, ceil(column.cardinality / 2))"},
+                "active_when": {"model.encoding": ["embedding"]},
+            },
+        ),
         rule("TST004", then=units(1, 4)),
     )
 
@@ -502,7 +555,10 @@ def test_pins_come_in_one_order() -> None:
     )
     outputs = {
         subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=True,
             env={"PYTHONHASHSEED": seed},
         ).stdout
         for seed in "123"
@@ -518,8 +574,10 @@ LINES = st.one_of(
         lambda v: {"hyperparameter": "model.units", "choice": {"values": v}}
     ),
     st.integers(1, 6).map(
-        lambda p: {"hyperparameter": "model.units",
-                   "int": {"low": 4, "high": 2 ** (p + 2), "sampling": "power_of_two"}}
+        lambda p: {
+            "hyperparameter": "model.units",
+            "int": {"low": 4, "high": 2 ** (p + 2), "sampling": "power_of_two"},
+        }
     ),
 )
 
@@ -558,7 +616,7 @@ def outcome(rules: list[Rule]) -> Any:
 
 
 @given(rule_sets(overriding=False), st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_the_order_of_rules_changes_nothing(rules: list[Rule], rng: random.Random) -> None:
     """The same rules in any order give the same recommendation, or the same conflict."""
     shuffled = rng.sample(rules, len(rules))
@@ -567,7 +625,7 @@ def test_the_order_of_rules_changes_nothing(rules: list[Rule], rng: random.Rando
 
 
 @given(rule_sets(), st.randoms(use_true_random=False))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_the_order_of_overriding_rules_changes_no_setting(
     rules: list[Rule], rng: random.Random
 ) -> None:
@@ -581,9 +639,6 @@ def test_the_order_of_overriding_rules_changes_no_setting(
             assert first["settings"]["model.units"][key] == second["settings"]["model.units"][key]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="with two overriders, `overridden_by` is the last one in order of rules"
-)
 def test_the_named_overrider_does_not_depend_on_the_order() -> None:
     """Where two rules override a third, the text names the same one in any order."""
     rules = [rule("TST001", then=units(1, 4))] + [
@@ -602,7 +657,7 @@ def test_the_order_of_advice_does_not_depend_on_the_order_of_rules() -> None:
 
 
 @given(rule_sets(), st.integers(1, 200))
-@settings(max_examples=100)
+@settings(max_examples=60)
 def test_a_pinned_value_always_survives(rules: list[Rule], value: int) -> None:
     """Whatever the rules say, and even where they conflict, the user's value stands."""
     found = made(*rules, pinned={"model.units": value})
@@ -613,7 +668,7 @@ def test_a_pinned_value_always_survives(rules: list[Rule], value: int) -> None:
 
 
 @given(rule_sets())
-@settings(max_examples=150)
+@settings(max_examples=80)
 def test_a_settled_range_keeps_every_bound(rules: list[Rule]) -> None:
     """No value of the range breaks a constraint or a `must`, and every rule is accounted for."""
     binding = [r for r in rules if r.kind == "constraint" or r.then[0].strength == "must"]
@@ -655,9 +710,7 @@ def test_json_has_the_documented_form() -> None:
     """Keys of the JSON are those that other programs may rely on."""
     data = made(rule(then=units(8, 64, 16))).to_json()
 
-    assert data.keys() == {
-        "schema", "facts", "settings", "advice", "silent", "unknown", "warnings"
-    }
+    assert data.keys() == {"schema", "facts", "settings", "advice", "silent", "unknown", "warnings"}
     assert data["facts"]["data.num_samples"] == {"value": 1000, "origin": "declared"}
     setting = data["settings"]["model.units"]
     assert setting["value"] == 16

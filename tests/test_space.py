@@ -88,10 +88,16 @@ def test_meet_keeps_every_shared_value(a: Range, b: Range) -> None:
 @pytest.mark.parametrize(
     ("a", "b", "expected"),
     [
-        (IntRange(low=1, high=9), IntRange(low=4, high=64, sampling="power_of_two"),
-         IntRange(low=4, high=8, sampling="power_of_two")),
-        (FloatRange(low=0.1, high=5.0, sampling="log"), IntRange(low=0, high=9),
-         IntRange(low=1, high=5, sampling="log")),
+        (
+            IntRange(low=1, high=9),
+            IntRange(low=4, high=64, sampling="power_of_two"),
+            IntRange(low=4, high=8, sampling="power_of_two"),
+        ),
+        (
+            FloatRange(low=0.1, high=5.0, sampling="log"),
+            IntRange(low=0, high=9),
+            IntRange(low=1, high=5, sampling="log"),
+        ),
         (FloatRange(low=0.0, high=1.0), FloatRange(low=1.0, high=2.0), Fixed(value=1.0)),
         (FloatRange(low=0.0, high=1.0), FloatRange(low=1.5, high=2.0), None),
         (Choice(values=("a", 4, 200)), IntRange(low=1, high=9), Fixed(value=4)),
@@ -317,7 +323,9 @@ def test_inactive_dimensions_take_their_children_along() -> None:
     """Where a parent is inactive, nothing below it is active, whatever its value."""
     space = conditional_space()
     everything: dict[str, Value] = {
-        "optimizer.name": "adam", "optimizer.momentum": 0.9, "x.nesterov": True
+        "optimizer.name": "adam",
+        "optimizer.momentum": 0.9,
+        "x.nesterov": True,
     }
 
     assert space.default == {"optimizer.name": "adam"}

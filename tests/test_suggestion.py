@@ -15,8 +15,13 @@ from smarttune.suggestion import make_suggestion, measured_hardware, rulebook_of
 from tests.rulebook.packs import rule_text, write_pack
 from tests.strategies import book_of, rule
 
-TABLE = {"data.task": "tabular", "model.problem": "binary", "data.num_samples": 26_000,
-         "data.num_features": 14, "hardware.device": "cpu"}
+TABLE = {
+    "data.task": "tabular",
+    "model.problem": "binary",
+    "data.num_samples": 26_000,
+    "data.num_features": 14,
+    "hardware.device": "cpu",
+}
 
 
 def people(rows: int = 120) -> pd.DataFrame:
@@ -94,8 +99,9 @@ def test_problem_and_columns_follow_the_user() -> None:
     """The problem is the user's, and dropped columns have no settings."""
     numbers = people().assign(rich=[float(i % 4) for i in range(120)])
 
-    found = suggest(numbers, "rich", problem="regression", drop=["city"],
-                    facts={"hardware.device": "cpu"})
+    found = suggest(
+        numbers, "rich", problem="regression", drop=["city"], facts={"hardware.device": "cpu"}
+    )
 
     assert found.facts.value("model.problem") == "regression"
     assert not any("[city]" in name for name in found.settings)

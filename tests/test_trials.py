@@ -63,7 +63,12 @@ def test_only_the_last_of_a_lineage_is_ranked() -> None:
     """A continued trial stands for its parents, even where a parent scored better."""
     log = TrialLog(
         LOSS,
-        [trial("1", 0.1), trial("2", 0.3, parent="1"), trial("3", 0.2, parent="2"), trial("4", 1.0)],
+        [
+            trial("1", 0.1),
+            trial("2", 0.3, parent="1"),
+            trial("3", 0.2, parent="2"),
+            trial("4", 1.0),
+        ],
     )
 
     assert [r.trial_id for r in log.ranked()] == ["3", "4"]

@@ -178,9 +178,8 @@ def _title(suggestion: Suggestion, values: Values) -> str:
     if fingerprint is None:
         return f"Train the recommended Keras model for a {problem} problem on {values.task} data."
     what = "binary classification" if problem == "binary" else problem
-    return f"Train the recommended Keras model on {fingerprint.source} to predict " + (
-        f"{fingerprint.target} ({what})."
-    )
+    source, target = fingerprint.source, fingerprint.target
+    return f"Train the recommended Keras model on {source} to predict {target} ({what})."
 
 
 def _tidy(text: str) -> str:

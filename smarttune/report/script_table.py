@@ -24,11 +24,17 @@ _ROWS, _COLUMNS, _LEVELS = 1_000, 10, 5
 
 # The same numbers as in a search, and for the same reasons: see smarttune.models.columns, which
 # cannot be imported without Keras. Holzmüller et al. 2024 for the smooth clip; else ours.
-_SMOOTH_CLIP, _FARTHEST = 3.0, 1e4
+_SMOOTH_CLIP, _FARTHEST = 3.0, 10_000
 _ROWS_PER_KNOT, _MIN_KNOTS, _MAX_KNOTS = 30, 10, 256
 
 # Parts of a date by their pandas name, with first value and number of values; 0: not cyclic.
-CALENDAR = {"year": [0, 0], "month": [1, 12], "day": [1, 31], "day_of_week": [0, 7], "hour": [0, 24]}
+CALENDAR = {
+    "year": [0, 0],
+    "month": [1, 12],
+    "day": [1, 31],
+    "day_of_week": [0, 7],
+    "hour": [0, 24],
+}
 _YES = sorted(word for word, meaning in BOOLEAN_WORDS.items() if meaning)
 _NO = sorted(word for word, meaning in BOOLEAN_WORDS.items() if not meaning)
 
@@ -75,7 +81,9 @@ def table_context(suggestion: Suggestion, values: Values) -> dict[str, Any]:
         lines += assignment("YES", [*_YES, "1", "1.0"])
         lines += assignment("NO", [*_NO, "0", "0.0"])
     if known["dates"]:
-        lines.append("# Parts of a date with their first value and how many there are; 0: a plain number.")
+        lines.append(
+            "# Parts of a date with their first value and how many there are; 0: a plain number."
+        )
         lines += mapping("CALENDAR", CALENDAR)
     return {**known, "source": source, "constants": lines}
 
@@ -87,7 +95,8 @@ def _kinds(suggestion: Suggestion) -> dict[str, Any]:
         return _declared_kinds(suggestion)
     used = fingerprint.used_columns
     kinds: dict[str, Any] = {
-        kind: [c.name for c in used if c.kind == kind] for kind in ("numeric", "boolean", "categorical")
+        kind: [c.name for c in used if c.kind == kind]
+        for kind in ("numeric", "boolean", "categorical")
     }
     kinds["datetime"] = {c.name: c.datetime_format for c in used if c.kind == "datetime"}
     return kinds
@@ -160,9 +169,7 @@ def _target_lines(known: dict[str, Any], classes: list[Any], values: Values) -> 
     return [*lines, *assignment("CLASSES", classes, note), "NUM_CLASSES = len(CLASSES)"]
 
 
-def _column_lines(
-    known: dict[str, Any], codes: Sequence[str], suggestion: Suggestion
-) -> list[str]:
+def _column_lines(known: dict[str, Any], codes: Sequence[str], suggestion: Suggestion) -> list[str]:
     lines: list[str] = []
     if known["numeric"]:
         names = known["numeric"]
@@ -198,10 +205,10 @@ def _source(suggestion: Suggestion, kinds: dict[str, Any]) -> dict[str, Any]:
     if is_parquet(path):
         return {**plain, "kind": "parquet"}
     asked = {k: dataset.read_options.get(k) for k in ("encoding", "delimiter", "header")}
-    dialect = sniff(path, **asked)  # type: ignore[arg-type]
+    dialect = sniff(path, **asked)
     head = head_of(path).decode(dialect.encoding, errors="ignore")
     if not dialect.quoted and dialect.delimiter == "\t" and '"' in head:
-        plain["unquote"] = ".str.replace(r'^\"(.*)\"$', r\"\\1\", regex=True)"
+        plain["unquote"] = '.str.replace(r\'^"(.*)"$\', r"\\1", regex=True)'
     if dialect.decimal == ",":
         plain["decimal"] = '.str.replace(",", ".", regex=False)'
     arguments = _read_arguments(dialect, head)
@@ -225,4 +232,3 @@ def _read_arguments(dialect: Dialect, head: str) -> list[str]:
     if dialect.header and first == [list(dialect.names)]:
         return lines
     return [*lines, f"header={0 if dialect.header else None}", "names=COLUMNS", "index_col=False"]
-

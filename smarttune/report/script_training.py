@@ -154,7 +154,8 @@ def _layers(values: Values) -> dict[str, Any]:
         "residual": residual or skips,
         "residual_code": code,
         "penalty": any(
-            values.get(f"optimizer.{name}") and kind in (None, name, "l1_l2") for name in ("l1", "l2")
+            values.get(f"optimizer.{name}") and kind in (None, name, "l1_l2")
+            for name in ("l1", "l2")
         ),
     }
 
@@ -208,7 +209,9 @@ def _metrics(problem: str, wanted: str) -> list[str]:
     }
     table = {"multiclass": many, "regression": numbers}.get(problem, two)
     spare = ("crossentropy", "mean_squared_error")
-    return [f"keras.metrics.{s}" for name, s in table.items() if name == wanted or name not in spare]
+    return [
+        f"keras.metrics.{s}" for name, s in table.items() if name == wanted or name not in spare
+    ]
 
 
 def _optimizer(values: Values) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class Values:
         if setting is None:
             return False
         return all(
-            parent not in self.settings or (parent in self and self.settings[parent].value in allowed)
+            parent not in self.settings
+            or (parent in self and self.settings[parent].value in allowed)
             for parent, allowed in setting.active_when.items()
         )
 

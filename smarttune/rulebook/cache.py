@@ -14,9 +14,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import smarttune
 from smarttune.errors import RunError
 from smarttune.files import write_text
+from smarttune.version import __version__
 
 
 def _folder() -> Path:
@@ -28,9 +28,9 @@ class ParsedFiles:
     """The parsed files of one folder of packs."""
 
     def __init__(self, folder: Path) -> None:
-        name = hashlib.sha256(f"{smarttune.__version__}\n{folder}".encode()).hexdigest()[:16]
+        name = hashlib.sha256(f"{__version__}\n{folder}".encode()).hexdigest()[:16]
         self.path = _folder() / f"rules-{name}.json"
-        self.entries: dict[str, list[Any]] = {}
+        self.entries: dict[str, Any] = {}
         self.changed = False
         with contextlib.suppress(OSError, ValueError):
             loaded = json.loads(self.path.read_text(encoding="utf-8"))
@@ -38,8 +38,10 @@ class ParsedFiles:
 
     def get(self, file: Path) -> Any:
         """The data of a file as it is now on disk, or None."""
-        entry = self.entries.get(str(file))
-        return entry[1] if entry is not None and entry[0] == _stamp(file) else None
+        match self.entries.get(str(file)):
+            case [stamp, data] if stamp == _stamp(file):
+                return data
+        return None
 
     def put(self, file: Path, data: Any) -> None:
         """Keep the data of a file."""

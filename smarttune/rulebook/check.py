@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from smarttune.errors import RuleMistake, SmartTuneError, did_you_mean
 from smarttune.facts import FACTS, as_kind, check_value
-from smarttune.rulebook.expressions import Unknown
 from smarttune.rulebook.load import Rulebook
+from smarttune.rulebook.logic import Unknown
 from smarttune.rulebook.schema import Example, Rule
 from smarttune.space import Value
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smarttune.facts import FACTS
 from smarttune.rulebook.expressions import Expression
 from smarttune.rulebook.load import Rulebook
-from smarttune.rulebook.schema import Computed, Consequence, Rule, Source
+from smarttune.rulebook.consequences import Computed, Consequence
+from smarttune.rulebook.schema import Rule, Source
 from smarttune.space import show_value
 
 
@@ -99,18 +99,7 @@ def _shown(value: Any) -> str:
 
 def rule_json(rule: Rule) -> dict[str, Any]:
     """Return the rule as plain data, in the form of its file."""
-    data = rule.model_dump(mode="python", by_alias=True, exclude_defaults=True)
-    plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Expression):
-        try:
-            return float(value.text) if not value.names else value.text
-        except ValueError:
-            return value.text
-    raise TypeError(f"no plain form of {value!r}")
+    return rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def fact_table(book: Rulebook) -> list[tuple[str, str, str, str, str]]:

@@ -13,28 +13,33 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 from smarttune.errors import did_you_mean
 from smarttune.facts import FACTS
+from smarttune.rulebook.logic import (
+    MAX_NUMBER,
+    Evaluate,
+    Names,
+    Result,
+    Unknown,
+    all_hold,
+    strict,
+)
+from smarttune.rulebook.trace import SYMBOLS, Parts, dotted, trace
+from smarttune.rulebook.units import Unit, combine, parse_unit, unit_text
 from smarttune.space import (
     HYPERPARAMETERS,
     HyperparameterDef,
-    Value,
     pow2_ceil,
     pow2_floor,
     pow2_round,
-    show_value,
 )
 
 # ours: bounds far above any sensible rule, so that a hostile pack fails fast.
 MAX_CHARACTERS = 500
 MAX_NODES = 200
 MAX_DEPTH = 30
-MAX_NUMBER = 1e18
-
-Unit = tuple[tuple[str, Fraction], ...] | None  # None: a literal, which fits any unit
 
 
 class ExpressionError(ValueError):
@@ -44,22 +49,6 @@ class ExpressionError(ValueError):
         super().__init__(message)
         self.message = message
         self.column = column
-
-
-@dataclass(frozen=True)
-class Unknown:
-    """The third truth value: what would have to be known, or why there is no value."""
-
-    missing: frozenset[str] = frozenset()
-    reason: str = ""
-
-    def __or__(self, other: Unknown) -> Unknown:
-        return Unknown(self.missing | other.missing, self.reason or other.reason)
-
-
-Result = bool | int | float | str | tuple[Any, ...] | Unknown
-Names = Mapping[str, Value]
-Evaluate = Callable[[Names], Any]
 
 
 @dataclass(frozen=True)
@@ -96,15 +85,15 @@ _KEEPS_UNIT = {"abs", "floor", "ceil", "round", "min", "max", "clamp"} | {
 }
 SPECIAL = ("opt", "known")
 
-_COMPARE = {
-    ast.Eq: ("==", operator.eq),
-    ast.NotEq: ("!=", operator.ne),
-    ast.Lt: ("<", operator.lt),
-    ast.LtE: ("<=", operator.le),
-    ast.Gt: (">", operator.gt),
-    ast.GtE: (">=", operator.ge),
-    ast.In: ("in", lambda a, b: a in b),
-    ast.NotIn: ("not in", lambda a, b: a not in b),
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "in": lambda a, b: a in b,
+    "not in": lambda a, b: a not in b,
 }
 _ARITHMETIC = {
     ast.Add: ("+", operator.add),
@@ -133,6 +122,7 @@ class Expression:
     names: frozenset[str]
     _run: Evaluate
     _tree: ast.expr
+    _parts: Parts
 
     def evaluate(self, names: Names) -> Result:
         """Return the value for the known `names`, or `Unknown`."""
@@ -144,7 +134,7 @@ class Expression:
 
         For example `data.num_samples / data.words_per_sample = 7440 / 18 = 413 < 1500`.
         """
-        return _trace(self._tree, names)
+        return trace(self._tree, names, self._parts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and self.text == other.text
@@ -158,8 +148,7 @@ class Expression:
 
 def constant(value: float) -> Expression:
     """An expression that is the number `value`."""
-    tree = ast.Constant(value)
-    return Expression(show_value(value), "num", frozenset(), lambda names: value, tree)
+    return Expression(repr(value), "num", frozenset(), lambda names: value, ast.Constant(value), {})
 
 
 def parse(
@@ -191,7 +180,7 @@ def parse(
     typed = compiler.compile(tree)
     if typed.kind.startswith("tuple"):
         raise ExpressionError("a list may stand only after `in`")
-    return Expression(text.strip(), typed.kind, frozenset(compiler.names), typed.run, tree)
+    return Expression(text.strip(), typed.kind, frozenset(compiler.names), typed.run, tree, compiler.parts)
 
 
 class _Compiler:
@@ -200,16 +189,16 @@ class _Compiler:
     def __init__(self, hyperparameters: Mapping[str, HyperparameterDef]) -> None:
         self.hyperparameters = hyperparameters
         self.names: set[str] = set()
-        self.num_nodes = 0
+        self.parts: dict[ast.expr, Evaluate] = {}
 
     def compile(self, node: ast.expr, depth: int = 0) -> _Typed:
-        self.num_nodes += 1
-        if self.num_nodes > MAX_NODES or depth > MAX_DEPTH:
+        if len(self.parts) > MAX_NODES or depth > MAX_DEPTH:
             raise ExpressionError("the expression is nested too deeply or has too many parts")
         method = getattr(self, f"_{type(node).__name__.lower()}", None)
         if method is None:
-            raise _refuse(node, f"`{ast.unparse(node)[:60]}` is not allowed in a rule")
+            raise _refuse(node, f"{_snippet(node)} is not allowed in a rule")
         typed: _Typed = method(node, depth + 1)
+        self.parts[node] = typed.run
         return typed
 
     def _constant(self, node: ast.Constant, depth: int) -> _Typed:
@@ -222,7 +211,7 @@ class _Compiler:
             return _Typed(lambda names: value, "num")
         if isinstance(value, str):
             return _Typed(lambda names: value, "str")
-        raise _refuse(node, f"`{ast.unparse(node)[:60]}` is not allowed in a rule")
+        raise _refuse(node, f"{_snippet(node)} is not allowed in a rule")
 
     def _name(self, node: ast.Name, depth: int) -> _Typed:
         return self._word(node)
@@ -231,9 +220,9 @@ class _Compiler:
         return self._word(node)
 
     def _word(self, node: ast.expr) -> _Typed:
-        name = _dotted(node)
+        name = dotted(node)
         if name is None:
-            raise _refuse(node, f"`{ast.unparse(node)[:60]}` is not allowed in a rule")
+            raise _refuse(node, f"{_snippet(node)} is not allowed in a rule")
         definition = FACTS.get(name) or self.hyperparameters.get(name)
         if definition is None:
             known = [*FACTS, *self.hyperparameters]
@@ -244,7 +233,7 @@ class _Compiler:
         return _Typed(
             lambda names: names.get(name, missing),
             _KINDS[definition.kind],
-            _parse_unit(definition.unit) if definition.kind in ("int", "float") else None,
+            parse_unit(definition.unit) if definition.kind in ("int", "float") else None,
         )
 
     def _tuple(self, node: ast.Tuple | ast.List, depth: int) -> _Typed:
@@ -281,10 +270,10 @@ class _Compiler:
         part = self.compile(node.operand, depth)
         if isinstance(node.op, ast.Not):
             _expect(node.operand, part, "bool")
-            return _Typed(_strict(operator.not_, [part.run]), "bool")
+            return _Typed(strict(operator.not_, [part.run]), "bool")
         if isinstance(node.op, ast.USub):
             _expect(node.operand, part, "num")
-            return _Typed(_strict(operator.neg, [part.run]), "num", part.unit)
+            return _Typed(strict(operator.neg, [part.run]), "num", part.unit)
         raise _refuse(node, "only `not` and `-` may stand before a value")
 
     def _binop(self, node: ast.BinOp, depth: int) -> _Typed:
@@ -297,20 +286,20 @@ class _Compiler:
         if symbol in "+-%":
             unit = _same_unit(node, left.unit, right.unit)
         else:
-            unit = _combine(left.unit, right.unit, 1 if symbol == "*" else -1)
-        return _Typed(_strict(function, [left.run, right.run]), "num", unit)
+            unit = combine(left.unit, right.unit, 1 if symbol == "*" else -1)
+        return _Typed(strict(function, [left.run, right.run]), "num", unit)
 
     def _compare(self, node: ast.Compare, depth: int) -> _Typed:
         nodes = [node.left, *node.comparators]
         parts = [self.compile(part, depth) for part in nodes]
         tests: list[Evaluate] = []
         for i, op in enumerate(node.ops):
-            if type(op) not in _COMPARE:
+            symbol = SYMBOLS.get(type(op))
+            if symbol is None:
                 raise _refuse(node, "this comparison is not allowed; use == != < <= > >= or in")
-            symbol, function = _COMPARE[type(op)]
             self._check_pair(nodes[i], parts[i], symbol, nodes[i + 1], parts[i + 1])
-            tests.append(_strict(function, [parts[i].run, parts[i + 1].run]))
-        return _Typed(tests[0] if len(tests) == 1 else _all(tests), "bool")
+            tests.append(strict(_COMPARE[symbol], [parts[i].run, parts[i + 1].run]))
+        return _Typed(tests[0] if len(tests) == 1 else all_hold(tests), "bool")
 
     def _check_pair(
         self, left_node: ast.expr, left: _Typed, symbol: str, right_node: ast.expr, right: _Typed
@@ -323,8 +312,8 @@ class _Compiler:
         if left.kind != kind:
             raise _refuse(
                 left_node,
-                f"cannot compare `{ast.unparse(left_node)}` ({_ARTICLE.get(left.kind, 'a list')}) "
-                f"with `{ast.unparse(right_node)}` ({_ARTICLE.get(kind, 'a list')})",
+                f"cannot compare {_snippet(left_node)} ({_ARTICLE.get(left.kind, 'a list')}) "
+                f"with {_snippet(right_node)} ({_ARTICLE.get(kind, 'a list')})",
             )
         if symbol in ("<", "<=", ">", ">=") and kind != "num":
             raise _refuse(left_node, f"`{symbol}` compares numbers only")
@@ -354,10 +343,9 @@ class _Compiler:
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS and name not in SPECIAL:
             known = [*FUNCTIONS, *SPECIAL]
-            shown = ast.unparse(node.func)[:40]
             raise _refuse(
                 node,
-                f"`{shown}` is not a function of the language ({', '.join(known)})."
+                f"{_snippet(node.func)} is not a function of the language ({', '.join(known)})."
                 f"{did_you_mean(name, known)}",
             )
         if node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
@@ -375,10 +363,10 @@ class _Compiler:
                 unit = _same_unit(argument, unit, part.unit)
         if arity < 0 and len(parts) == 1:
             raise _refuse(node, f"`{name}` needs two or more arguments")
-        return _Typed(_strict(function, [part.run for part in parts]), "num", unit)
+        return _Typed(strict(function, [part.run for part in parts]), "num", unit)
 
     def _special(self, name: str, node: ast.Call, parts: list[_Typed]) -> _Typed:
-        if len(parts) != (2 if name == "opt" else 1) or _dotted(node.args[0]) is None:
+        if len(parts) != (2 if name == "opt" else 1) or dotted(node.args[0]) is None:
             raise _refuse(node, "write known(name) or opt(name, default)")
         first = parts[0]
         if name == "known":
@@ -396,40 +384,13 @@ class _Compiler:
         return _Typed(run, first.kind, unit)
 
 
-def _strict(function: Callable[..., Any], runs: list[Evaluate]) -> Evaluate:
-    """Apply `function` to known operands; any unknown one makes the result unknown."""
-
-    def run(names: Names) -> Any:
-        values = [evaluate(names) for evaluate in runs]
-        unknown = [value for value in values if isinstance(value, Unknown)]
-        if unknown:
-            result = unknown[0]
-            for other in unknown[1:]:
-                result = result | other
-            return result
-        try:
-            result = function(*values)
-        except (ZeroDivisionError, ValueError, OverflowError) as error:
-            return Unknown(reason=f"it has no value here ({error})")
-        if isinstance(result, (int, float)) and not abs(result) <= MAX_NUMBER:
-            return Unknown(reason="its value is too large")
-        return result
-
-    return run
-
-
-def _all(tests: list[Evaluate]) -> Evaluate:
-    def run(names: Names) -> bool | Unknown:
-        unknown: Unknown | None = None
-        for test in tests:
-            value = test(names)
-            if isinstance(value, Unknown):
-                unknown = value if unknown is None else unknown | value
-            elif not value:
-                return False
-        return True if unknown is None else unknown
-
-    return run
+def _snippet(node: ast.expr) -> str:
+    """A part of an expression in quotes, shortened; one that is too deep to print is told so."""
+    try:
+        text = ast.unparse(node)
+    except RecursionError:
+        return "a deeply nested part"
+    return f"`{text[:60]}`"
 
 
 def _refuse(node: ast.expr, message: str) -> ExpressionError:
@@ -440,25 +401,14 @@ def _expect(node: ast.expr, part: _Typed, kind: str) -> None:
     if part.kind != kind:
         raise _refuse(
             node,
-            f"`{ast.unparse(node)}` is {_ARTICLE.get(part.kind, 'a list')} "
+            f"{_snippet(node)} is {_ARTICLE.get(part.kind, 'a list')} "
             f"where {_ARTICLE[kind]} is needed",
         )
 
 
-def _dotted(node: ast.expr) -> str | None:
-    """`a.b.c` as one word, or None for anything else."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return None
-    return ".".join([node.id, *reversed(parts)])
-
-
 def _check_allowed(name_node: ast.expr, value_node: ast.expr) -> None:
     """A literal compared with a fact of a closed set must be one of its values."""
-    definition = FACTS.get(_dotted(name_node) or "")
+    definition = FACTS.get(dotted(name_node) or "")
     if definition is None or not definition.values:
         return
     literals = value_node.elts if isinstance(value_node, (ast.Tuple, ast.List)) else [value_node]
@@ -472,111 +422,13 @@ def _check_allowed(name_node: ast.expr, value_node: ast.expr) -> None:
             )
 
 
-def _parse_unit(text: str) -> Unit:
-    """`samples/levels` as ((levels, -1), (samples, 1)); a plain number has the unit ()."""
-    powers: dict[str, Fraction] = {}
-    for i, part in enumerate(text.split("/") if text else []):
-        powers[part] = powers.get(part, Fraction(0)) + (1 if i == 0 else -1)
-    return tuple(sorted(powers.items()))
-
-
-def _combine(a: Unit, b: Unit, sign: int) -> Unit:
-    if a is None and b is None:
-        return None
-    powers = dict(a or ())
-    for name, power in b or ():
-        powers[name] = powers.get(name, Fraction(0)) + sign * power
-    return tuple(sorted((n, p) for n, p in powers.items() if p))
-
-
 def _same_unit(node: ast.expr, a: Unit, b: Unit) -> Unit:
     if a is None or b is None:
         return b if a is None else a
     if a != b:
         raise _refuse(
             node,
-            f"`{ast.unparse(node)[:80]}` mixes units: {_unit_text(a)} and {_unit_text(b)}; "
+            f"{_snippet(node)} mixes units: {unit_text(a)} and {unit_text(b)}; "
             "divide one by the other to compare a ratio",
         )
     return a
-
-
-def _unit_text(unit: Unit) -> str:
-    over = [n for n, p in unit or () if p > 0]
-    under = [n for n, p in unit or () if p < 0]
-    return ("*".join(over) or "1") + ("/" + "/".join(under) if under else "") if unit else "a share"
-
-
-def _trace(node: ast.expr, names: Names) -> str:
-    if isinstance(node, ast.BoolOp):
-        word = " and " if isinstance(node.op, ast.And) else " or "
-        return word.join(_grouped(part, names) for part in node.values)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return f"not {_grouped(node.operand, names)}"
-    if isinstance(node, ast.Compare):
-        if (plain := _plain_equality(node, names)) is not None:
-            return plain
-        parts = [_operand(node.left, names)]
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            parts += [_COMPARE[type(op)][0], _operand(right, names)]
-        return " ".join(parts)
-    return _operand(node, names)
-
-
-def _plain_equality(node: ast.Compare, names: Names) -> str | None:
-    """`data.task = 'image', not 'tabular'` for the commonest of conditions."""
-    name, right = _dotted(node.left), node.comparators[0]
-    if len(node.ops) > 1 or name is None or not isinstance(right, ast.Constant):
-        return None
-    if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)) or name not in names:
-        return None
-    value, wanted = _shown(names[name]), _shown(right.value)
-    return f"{name} = {value}" + ("" if value == wanted else f", not {wanted}")
-
-
-def _grouped(node: ast.expr, names: Names) -> str:
-    text = _trace(node, names)
-    return f"({text})" if isinstance(node, ast.BoolOp) else text
-
-
-def _operand(node: ast.expr, names: Names) -> str:
-    """`text = text with values = value`, leaving out what says nothing new."""
-    if isinstance(node, (ast.Constant, ast.Tuple, ast.List)):
-        return ast.unparse(node)
-    text, filled = ast.unparse(node), _filled(node, names)
-    value = _Compiler(_AnyName()).compile(node).run(names)
-    shown = "unknown" if isinstance(value, Unknown) else _shown(value)
-    return " = ".join(dict.fromkeys((text, filled, shown)))
-
-
-def _filled(node: ast.expr, names: Names) -> str:
-    class Fill(ast.NodeTransformer):
-        def _swap(self, word: Any) -> Any:
-            name = _dotted(word)
-            if name is None or (name not in FACTS and name not in names and "." not in name):
-                return self.generic_visit(word)
-            value = names.get(name)
-            return ast.Name("unknown" if value is None else _shown(value))
-
-        def visit_Name(self, node: ast.Name) -> Any:
-            return self._swap(node)
-
-        def visit_Attribute(self, node: ast.Attribute) -> Any:
-            return self._swap(node)
-
-        def visit_Call(self, call: ast.Call) -> ast.AST:
-            call.args = [self.visit(argument) for argument in call.args]
-            return call
-
-    return ast.unparse(Fill().visit(ast.parse(ast.unparse(node), mode="eval").body))
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else show_value(value)
-
-
-class _AnyName(dict[str, HyperparameterDef]):
-    """Already checked names: any name will do, its type no longer matters."""
-
-    def get(self, name: str, default: Any = None) -> HyperparameterDef:
-        return HYPERPARAMETERS.get(name) or HyperparameterDef(name, "float", "", "")

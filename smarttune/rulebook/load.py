@@ -88,16 +88,10 @@ def load_rulebook(folders: tuple[Path, ...] = (), *, builtin: bool = True) -> Ru
     loader = _Loader()
     if builtin:
         loader.add(builtin_folder())
-        for folder in _installed_folders():
-            loader.add(folder)
+        loader.add_installed()
     for folder in folders:
         loader.add(Path(folder))
     return loader.finish()
-
-
-def _installed_folders() -> list[Path]:
-    entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    return [Path(str(importlib.resources.files(e.module))) for e in sorted(entries, key=str)]
 
 
 class _Loader:
@@ -110,6 +104,7 @@ class _Loader:
         self.hyperparameters = dict(HYPERPARAMETERS)
         self.packs: list[Pack] = []
         self.rules: dict[str, Rule] = {}
+        self.broken: set[str] = set()  # codes of rules with mistakes of their own
         self.files: dict[str, Path] = {}
         self.known_positions: dict[Path, yaml.Positions] = {}
         self.seen: set[Path] = set()
@@ -126,6 +121,7 @@ class _Loader:
             )
             return
         if path.is_file():
+            self._read_sources(path.parent / "sources.yaml")
             self._add_pack(path.parent, [path])
             return
         self._read_sources(path / "sources.yaml")
@@ -142,13 +138,27 @@ class _Loader:
                 self._read_sources(folder / "sources.yaml")
             self._add_pack(folder, _rule_files(folder))
 
+    def add_installed(self) -> None:
+        """Load the packs that installed packages announce."""
+        entries = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+        for entry in sorted(entries, key=str):
+            try:
+                folder = Path(str(importlib.resources.files(entry.module)))
+            except Exception as error:  # whatever a third party's package does when imported
+                package = entry.dist.name if entry.dist is not None else entry.module
+                self._mistake(
+                    f"installed pack `{entry.name}` of the package {package}",
+                    f"it cannot be imported ({type(error).__name__}: {error})",
+                    "a package that holds rules",
+                    f"Mend it, or uninstall it: pip uninstall {package}.",
+                )
+            else:
+                self.add(folder)
+
     def _read_sources(self, file: Path) -> None:
         if not file.exists():
             return
-        data = self._read(file)
-        if not isinstance(data, dict):
-            return
-        for key, value in data.items():
+        for key, value in (self._read(file) or {}).items():
             source = self._validate(Source, value, file, prefix=(key,))
             if source is not None:
                 self.sources[key] = source
@@ -172,12 +182,13 @@ class _Loader:
                 pack="unnamed", prefixes=(), version="0", title=folder.name, about=str(folder)
             )
         data = self._read(file)
-        return None if data is None else self._validate(PackInfo, data, file)
+        return self._validate(PackInfo, data, file) if isinstance(data, dict) else None
 
     def _read_rule(self, file: Path, info: PackInfo) -> Rule | None:
         data = self._read(file)
-        rule = None if data is None else self._validate(Rule, data, file)
+        rule = self._validate(Rule, data, file) if isinstance(data, dict) else None
         if rule is None:
+            self.broken.add(str(data.get("code")) if isinstance(data, dict) else file.name[:6])
             return None
         if file.name != rule.filename:
             self._mistake(
@@ -205,25 +216,31 @@ class _Loader:
         self.files[rule.code] = file
         return rule
 
-    def _read(self, file: Path) -> Any:
+    def _read(self, file: Path) -> dict[str, Any] | None:
+        """The mapping that a file holds; None, and a mistake, if it holds none."""
         try:
             if (kept := self.cache.get(file)) is not None:
-                return kept
+                return dict(kept)
             data, positions = yaml.load(file.read_text(encoding="utf-8"), str(file))
         except RuleMistake as mistake:
             self.mistakes.append(mistake)
+            return None
         except UnicodeDecodeError as error:
             received = f"byte {error.start} is not UTF-8"
             self._mistake(str(file), received, "UTF-8 text", "Save it as UTF-8.")
+            return None
         except OSError as error:
             received = f"it cannot be read ({error.strerror})"
             self._mistake(str(file), received, "a readable file", "Check its permissions.")
-        else:
-            self.known_positions[file] = positions
-            if file.is_relative_to(builtin_folder()):
-                self.cache.put(file, data)
-            return data
-        return None
+            return None
+        self.known_positions[file] = positions
+        if not isinstance(data, dict):
+            received = f"the file holds {data!r:.60}"
+            self._mistake(self._at(file, ()), received, "keys with values", "Write `key: value`.")
+            return None
+        if file.is_relative_to(builtin_folder()):
+            self.cache.put(file, data)
+        return data
 
     def _at(self, file: Path, path: yaml.Path) -> str:
         """`file:line:column` of a value."""
@@ -280,7 +297,7 @@ class _Loader:
             (("conflicts", i, "with"), conflict.with_) for i, conflict in enumerate(rule.conflicts)
         ]
         for path, code in references:
-            if code not in self.rules or code == rule.code:
+            if code not in self.rules.keys() | self.broken or code == rule.code:
                 self._mistake(
                     self._where(rule.code, path),
                     f"`{code}` is not another rule",
@@ -305,7 +322,8 @@ class _Loader:
                 rule.code
                 for rule in self.rules.values()
                 for line in rule.then
-                if line.hyperparameter in cycle and set(cycle) & rule.names
+                if line.hyperparameter in cycle
+                and set(cycle) & {*rule.names, *line.active_when}
             )
             self._mistake(
                 str(self.files[rules[0]]),
@@ -335,15 +353,21 @@ def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the nodes of one circle, first node repeated at the end, or []."""
     done: set[str] = set()
     for start in graph:
-        stack: list[tuple[str, list[str]]] = [(start, [start])]
-        while stack:
-            node, path = stack.pop()
-            for successor in graph.get(node, ()):
-                if successor in path:
-                    return [*path[path.index(successor) :], successor]
-                if successor not in done:
-                    stack.append((successor, [*path, successor]))
-        done.add(start)
+        # Depth first without recursion: the path so far, and what is left at each node.
+        path, rest = [start], [iter(graph[start])]
+        on_path = {start}
+        while path and start not in done:
+            successor = next(rest[-1], None)
+            if successor is None:
+                done.add(path[-1])
+                on_path.discard(path.pop())
+                rest.pop()
+            elif successor in on_path:
+                return [*path[path.index(successor) :], successor]
+            elif successor not in done and successor in graph:
+                path.append(successor)
+                on_path.add(successor)
+                rest.append(iter(graph[successor]))
     return []
 
 
@@ -377,7 +401,11 @@ def _mistakes(
     prefix: yaml.Path,
 ) -> list[SmartTuneError]:
     found: dict[str, SmartTuneError] = {}
-    for item in error.errors(include_url=False):
+    items = error.errors(include_url=False)
+    inner = {item["loc"][:n] for item in items for n in range(len(item["loc"]))}
+    for item in items:
+        if item["type"] == "too_short" and item["loc"] in inner:
+            continue  # too short only because its items have mistakes, told by themselves
         # Union members and aliases add words to the path that the file does not hold.
         path: yaml.Path = prefix
         for part in item["loc"]:

@@ -25,6 +25,7 @@ MAX_DEPTH = 20  # ours: a rule is 6 levels deep
 _SURELY_SHALLOW = 200  # ours: what the composer's recursion bears with ease
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = re.compile(r"(?<![^\s\[{,])![\w!<]")  # where a tag could stand; prose may match too
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
@@ -48,7 +49,7 @@ def load(text: str, where: str) -> tuple[Any, Positions]:
             mend="Write one rule per file.",
         )
     try:
-        _refuse_deep(text, where)
+        _refuse_hostile(text, where)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -68,17 +69,22 @@ def load(text: str, where: str) -> tuple[Any, Positions]:
     return _Maker(positions, where).value(node, ()), positions
 
 
-def _refuse_deep(text: str, where: str) -> None:
-    """Stop before a deeply nested text exhausts the stack of the composer.
+def _refuse_hostile(text: str, where: str) -> None:
+    """Stop before deep nesting exhausts the composer's stack, and refuse tags.
 
-    Counting brackets and indentation bounds the depth from above at once; only
-    a text that fails that bound pays for the exact count.
+    Counting brackets, question marks and indentation bounds the depth from above at
+    once, and a tag needs an exclamation mark; only a text that fails these tests pays
+    for a walk through its events.
     """
     indent = max((len(line) - len(line.lstrip(" -")) for line in text.splitlines()), default=0)
-    if indent + text.count("[") + text.count("{") <= _SURELY_SHALLOW:
+    depth_bound = indent + text.count("[") + text.count("{") + text.count("?")
+    if depth_bound <= _SURELY_SHALLOW and not _TAG.search(text):
         return
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
+        if (tag := getattr(event, "tag", None)) is not None:
+            received = f"the tag `{tag}` is not allowed"
+            raise _mistake(where, event, received, "a plain value")
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
             depth += 1
             if depth > MAX_DEPTH:
@@ -117,9 +123,6 @@ class _Maker:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(v, (*path, i)) for i, v in enumerate(node.value)]
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            received = f"the tag `{node.tag}` is not allowed"
-            raise _mistake(self.where, node, received, "a plain value")
         if node.style in ("'", '"', "|", ">"):
             return node.value
         return _plain(node.value)

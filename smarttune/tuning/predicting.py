@@ -1,32 +1,27 @@
-"""Predictions of a finished run for new rows."""
+"""Predictions of a trained network for new raw rows."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from smarttune.errors import RunError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from smarttune.tuning.run import Run
 
-
-def predict(run: Run, data: Any) -> pd.DataFrame:
-    """Predict with the best model of a run.
+def predict(
+    core: Path, fitted: Mapping[str, Any], data: Any, written: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Predict with a saved network and its fitted preprocessing.
 
     Args:
-        run: A finished run.
-        data: New rows as a file, frame or array; the target is not needed. Further
-            columns are ignored, missing cells and unseen levels are fine.
-
-    Returns:
-        One row per row of `data`: `prediction`, and `probability_LABEL` for classes.
-
-    Raises:
-        RunError: If the search has not ended.
-        DataError: If the rows cannot be read or lack columns.
+        core: The network without preprocessing, as Keras saved it.
+        fitted: `inputs` and `target`: preprocessing and target encoding as JSON.
+        data: New rows. Further columns are ignored, missing cells and unseen levels
+            are fine.
+        written: How the training file was written; a new file is taken to be alike.
     """
     import keras
 
@@ -34,21 +29,12 @@ def predict(run: Run, data: Any) -> pd.DataFrame:
     from smarttune.execution import VALIDATION_BATCH_SIZE
     from smarttune.models import TablePreprocessor, TargetCodec
 
-    path = run.path / "core.keras"
-    if not path.exists():
-        raise RunError(
-            str(run.path),
-            received="it holds no final model",
-            expected="a finished run",
-            mend=f"Finish it with `smarttune resume {run.path}`.",
-        )
-    fitted = run.read("preprocessing.json")
     preprocessor = TablePreprocessor.model_validate(fitted["inputs"])
     codec = TargetCodec.model_validate(fitted["target"])
-    written = run.manifest["data"]["read_options"] if isinstance(data, (str, os.PathLike)) else {}
-    options = {k: written[k] for k in ("delimiter", "encoding", "header") if k in written}
-    rows = read(data, **options).features
-    model = keras.saving.load_model(path, compile=False)
+    is_file = isinstance(data, (str, os.PathLike))
+    alike = [k for k in ("delimiter", "encoding", "header") if is_file and k in written]
+    rows = read(data, **{k: written[k] for k in alike}).features
+    model = keras.saving.load_model(core, compile=False)
     outputs = model.predict(
         preprocessor.transform(rows), batch_size=VALIDATION_BATCH_SIZE, verbose=0
     )

@@ -26,13 +26,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import smarttune
 from smarttune.errors import RunError
 from smarttune.files import cannot_write, write_json
 from smarttune.objectives import Objective
 from smarttune.recommendation import Recommendation
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.study import Study
+from smarttune.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +88,7 @@ class Run:
             )
         manifest = {
             "schema": SCHEMA,
-            "smarttune": smarttune.__version__,
+            "smarttune": __version__,
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **manifest,
         }
@@ -128,7 +128,7 @@ class Run:
             raise RunError(
                 str(path),
                 received=f"it was written in the format {found!r}",
-                expected=f"the format {SCHEMA!r} of smarttune {smarttune.__version__}",
+                expected=f"the format {SCHEMA!r} of smarttune {__version__}",
                 mend="Use the version of smarttune that wrote it (run.json names it), "
                 "or start a new run.",
             )
@@ -261,7 +261,26 @@ class Run:
             ) from None
 
     def predict(self, data: Any) -> pd.DataFrame:
-        """Predict for new rows with the final model; see `smarttune.tuning.predict`."""
+        """Predict for new rows with the final model.
+
+        Args:
+            data: New rows as a file, frame or array; the target is not needed.
+
+        Returns:
+            One row per row of `data`: `prediction`, and `probability_LABEL` for classes.
+
+        Raises:
+            RunError: If the search has not ended.
+            DataError: If the rows cannot be read or lack columns.
+        """
         from smarttune.tuning.predicting import predict
 
-        return predict(self, data)
+        if not (self.path / "core.keras").exists():
+            raise RunError(
+                str(self.path),
+                received="it holds no final model",
+                expected="a finished run",
+                mend=f"Finish it with `smarttune resume {self.path}`.",
+            )
+        written = self.manifest["data"]["read_options"]
+        return predict(self.path / "core.keras", self.read("preprocessing.json"), data, written)

@@ -6,13 +6,35 @@ import re
 from typing import Any
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "object": (dict,), "array": (list,), "string": (str,), "boolean": (bool,), "null": (type(None),),
-    "integer": (int,), "number": (int, float),
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "integer": (int,),
+    "number": (int, float),
 }
 _KNOWN = {
-    "$defs", "$ref", "additionalProperties", "anyOf", "const", "default", "description", "enum",
-    "format", "items", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern",
-    "properties", "required", "title", "type",
+    "$defs",
+    "$ref",
+    "additionalProperties",
+    "anyOf",
+    "const",
+    "default",
+    "description",
+    "enum",
+    "format",
+    "items",
+    "maxLength",
+    "maximum",
+    "minItems",
+    "minLength",
+    "minimum",
+    "pattern",
+    "properties",
+    "required",
+    "title",
+    "type",
 }
 
 
@@ -51,7 +73,9 @@ def _bounds(value: Any, schema: dict[str, Any], at: str) -> list[str]:
         "minimum": lambda n: value >= n,
         "maximum": lambda n: value <= n,
     }
-    return [f"{at}: {key}" for key, test in tests.items() if key in schema and not test(schema[key])]
+    return [
+        f"{at}: {key}" for key, test in tests.items() if key in schema and not test(schema[key])
+    ]
 
 
 def _parts(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str) -> list[str]:
@@ -61,7 +85,9 @@ def _parts(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str) ->
             found += errors(item, schema["items"], root, f"{at}[{i}]")
     if isinstance(value, dict):
         properties, extra = schema.get("properties", {}), schema.get("additionalProperties", True)
-        found += [f"{at}: {key} is missing" for key in schema.get("required", []) if key not in value]
+        found += [
+            f"{at}: {key} is missing" for key in schema.get("required", []) if key not in value
+        ]
         for key, item in value.items():
             if key in properties:
                 found += errors(item, properties[key], root, f"{at}.{key}")

@@ -24,9 +24,7 @@ def test_examples_of_both_outcomes_that_hold_are_enough() -> None:
     assert checked(FIRES, SILENT) == []
 
 
-@pytest.mark.parametrize(
-    ("examples", "shown"), [((), 0), ((FIRES,), 1), ((SILENT, SILENT), 1)]
-)
+@pytest.mark.parametrize(("examples", "shown"), [((), 0), ((FIRES,), 1), ((SILENT, SILENT), 1)])
 def test_both_outcomes_are_shown(examples: tuple[dict[str, Any], ...], shown: int) -> None:
     """Examples show the rule firing and staying silent."""
     mistakes = checked(*examples)

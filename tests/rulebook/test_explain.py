@@ -24,21 +24,38 @@ def test_a_page_holds_everything_a_rule_says() -> None:
         ours="The number 8.",
         conflicts=[{"with": "TST002", "decided_by": "size"}],
         overrides=["TST003"],
-        examples=[{"facts": {"data.num_samples": 2000}, "fires": True},
-                  {"facts": {}, "fires": False}],
+        examples=[
+            {"facts": {"data.num_samples": 2000}, "fires": True},
+            {"facts": {}, "fires": False},
+        ],
     )
 
     page = explain(made, {"src": SOURCE})
 
     for part in (
-        "# situation-tst001 (TST001)", made.summary, "Stable since 0.1.0", "evidence: practitioner",
-        "confidence 0.6", "## When it fires", "- `data.num_samples > 1000`", "## What it does",
-        "`model.units` should be searched over 8 to 64, 16 by default.", "Look at your labels.",
-        "## Why\n\nBecause of this.", "## Limits\n\nNot beyond that.", "## Provenance",
-        "supports the number: It was so.", "A. Author (2020), [A work](https://example.org), p. 1",
-        "Verification: read", "## What is our own judgement\n\nThe number 8.",
-        "## Conflicts", "- with TST002: size", "- overrides TST003", "## Examples",
-        "- fires: `data.num_samples = 2000`", "- stays silent: no facts",
+        "# situation-tst001 (TST001)",
+        made.summary,
+        "Stable since 0.1.0",
+        "evidence: practitioner",
+        "confidence 0.6",
+        "## When it fires",
+        "- `data.num_samples > 1000`",
+        "## What it does",
+        "`model.units` should be searched over 8 to 64, 16 by default.",
+        "Look at your labels.",
+        "## Why\n\nBecause of this.",
+        "## Limits\n\nNot beyond that.",
+        "## Provenance",
+        "supports the number: It was so.",
+        "A. Author (2020), [A work](https://example.org), p. 1",
+        "Verification: read",
+        "## What is our own judgement\n\nThe number 8.",
+        "## Conflicts",
+        "- with TST002: size",
+        "- overrides TST003",
+        "## Examples",
+        "- fires: `data.num_samples = 2000`",
+        "- stays silent: no facts",
     ):
         assert part in page
 
@@ -56,20 +73,43 @@ def test_sections_without_content_are_left_out() -> None:
     ("line", "text"),
     [
         ({"hyperparameter": "model.dropout", "fixed": 0.1}, "`model.dropout` should be 0.1."),
-        ({"hyperparameter": "model.dropout", "fixed": 0.1, "strength": "must"},
-         "`model.dropout` must be 0.1."),
-        ({"hyperparameter": "optimizer.name", "choice": {"values": ["sgd", "adam"],
-          "default": "adam"}}, "`optimizer.name` should be one of sgd, adam, adam by default."),
-        ({"hyperparameter": "optimizer.learning_rate",
-          "float": {"low": 1e-4, "high": "1 / data.num_samples", "sampling": "log"}},
-         "`optimizer.learning_rate` should be searched over 0.0001 to `1 / data.num_samples` (log)."),
-        ({"hyperparameter": "model.loss", "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"}},
-         "`model.loss` should be `'mae' if data.heavy_tailed else 'mse'`."),
-        ({"hyperparameter": "optimizer.l2", "fixed": 0.1,
-          "active_when": {"optimizer.regularization": ["l2", "l1_l2"]}},
-         "`optimizer.l2` should be 0.1, where `optimizer.regularization` is l2 or l1_l2."),
-        ({"hyperparameter": "model.bidirectional", "fixed": True},
-         "`model.bidirectional` should be true."),
+        (
+            {"hyperparameter": "model.dropout", "fixed": 0.1, "strength": "must"},
+            "`model.dropout` must be 0.1.",
+        ),
+        (
+            {
+                "hyperparameter": "optimizer.name",
+                "choice": {"values": ["sgd", "adam"], "default": "adam"},
+            },
+            "`optimizer.name` should be one of sgd, adam, adam by default.",
+        ),
+        (
+            {
+                "hyperparameter": "optimizer.learning_rate",
+                "float": {"low": 1e-4, "high": "1 / data.num_samples", "sampling": "log"},
+            },
+            "`optimizer.learning_rate` should be searched over 0.0001 to `1 / data.num_samples` (log).",
+        ),
+        (
+            {
+                "hyperparameter": "model.loss",
+                "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"},
+            },
+            "`model.loss` should be `'mae' if data.heavy_tailed else 'mse'`.",
+        ),
+        (
+            {
+                "hyperparameter": "optimizer.l2",
+                "fixed": 0.1,
+                "active_when": {"optimizer.regularization": ["l2", "l1_l2"]},
+            },
+            "`optimizer.l2` should be 0.1, where `optimizer.regularization` is l2 or l1_l2.",
+        ),
+        (
+            {"hyperparameter": "model.bidirectional", "fixed": True},
+            "`model.bidirectional` should be true.",
+        ),
     ],
 )
 def test_consequences_are_sentences(line: dict[str, object], text: str) -> None:

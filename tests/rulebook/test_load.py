@@ -71,9 +71,7 @@ def test_a_single_file_loads_beside_the_built_in_rules(tmp_path: Path) -> None:
     assert book["TST001"].name == "some-situation"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="_Loader.add reads no sources.yaml beside a single file"
-)
+@pytest.mark.xfail(strict=True, reason="_Loader.add reads no sources.yaml beside a single file")
 def test_a_single_file_may_cite_the_sources_beside_it(tmp_path: Path) -> None:
     """A rule that loads as part of its pack also loads alone."""
     folder = write_pack(tmp_path, RULE)
@@ -99,10 +97,18 @@ def test_packs_may_add_hyperparameters(tmp_path: Path) -> None:
 
 SINGLE: dict[str, tuple[str, str, str, list[str]]] = {
     # what is wrong: old text, new text, line:column, words of the message
-    "unknown key": ("evidence:", "evidense:", "5:1",
-                    ["`evidense` is not a key here", "Did you mean `evidence`"]),
-    "unknown inner key": ("default: 0.1", "defualt: 0.1", "11:34",
-                          ["`defualt` is not a key here", "Did you mean `default`"]),
+    "unknown key": (
+        "evidence:",
+        "evidense:",
+        "5:1",
+        ["`evidense` is not a key here", "Did you mean `evidence`"],
+    ),
+    "unknown inner key": (
+        "default: 0.1",
+        "defualt: 0.1",
+        "11:34",
+        ["`defualt` is not a key here", "Did you mean `default`"],
+    ),
     "missing key": ("why: Because it was seen.\n", "", "1:1", ["`why` is missing"]),
     "missing inner key": ("{low: 0.0, ", "{", "11:12", ["`low` is missing"]),
     "wrong kind": ("kind: static", "kind: statik", "4:7", ["'statik'"]),
@@ -111,46 +117,98 @@ SINGLE: dict[str, tuple[str, str, str, list[str]]] = {
     "bad code": ("code: TST001", "code: T1", "1:7", ["T1"]),
     "instruction as a name": ("name: some-situation", "name: use-dropout", "2:7", ["`use`"]),
     "long name": ("some-situation", "s" * 61, "2:7", ["60 characters"]),
-    "condition is no expression": ("data.num_samples > 1000", "data.num_samples >", "8:5",
-                                   ["not an expression"]),
-    "unknown fact": ("data.num_samples > 1000", "data.num_sample > 1000", "8:5",
-                     ["Did you mean `data.num_samples`"]),
-    "unknown fact in the middle": ("data.num_samples > 1000", "1 < data.num_sample", "8:9",
-                                   ["Did you mean `data.num_samples`"]),
-    "unknown fact in quotes": ("- data.num_samples > 1000", "- '1 < data.num_sample'", "8:10",
-                               ["Did you mean `data.num_samples`"]),
-    "condition is a number": ("data.num_samples > 1000", "data.num_samples + 1000", "8:5",
-                              ["is not true or false"]),
+    "condition is no expression": (
+        "data.num_samples > 1000",
+        "data.num_samples >",
+        "8:5",
+        ["not an expression"],
+    ),
+    "unknown fact": (
+        "data.num_samples > 1000",
+        "data.num_sample > 1000",
+        "8:5",
+        ["Did you mean `data.num_samples`"],
+    ),
+    "unknown fact in the middle": (
+        "data.num_samples > 1000",
+        "1 < data.num_sample",
+        "8:9",
+        ["Did you mean `data.num_samples`"],
+    ),
+    "unknown fact in quotes": (
+        "- data.num_samples > 1000",
+        "- '1 < data.num_sample'",
+        "8:10",
+        ["Did you mean `data.num_samples`"],
+    ),
+    "condition is a number": (
+        "data.num_samples > 1000",
+        "data.num_samples + 1000",
+        "8:5",
+        ["is not true or false"],
+    ),
     "condition is a literal": ("data.num_samples > 1000", "true", "8:5", ["in quotes"]),
-    "mixed units": ("data.num_samples > 1000", "data.num_samples > data.num_features", "8:5",
-                    ["mixes units"]),
-    "value of no set": ("data.num_samples > 1000", 'data.task == "tabula"', "8:18",
-                        ["Did you mean `tabular`"]),
+    "mixed units": (
+        "data.num_samples > 1000",
+        "data.num_samples > data.num_features",
+        "8:5",
+        ["mixes units"],
+    ),
+    "value of no set": (
+        "data.num_samples > 1000",
+        'data.task == "tabula"',
+        "8:18",
+        ["Did you mean `tabular`"],
+    ),
     "bound is no number": ("low: 0.0", "low: true", "11:18", ["neither a number"]),
     "bound of another type": ("low: 0.0", "low: data.task", "11:18", ["is not a number"]),
     "bound too large": ("high: 0.5", "high: 1e19", "11:29", ["beyond 1e+18"]),
-    "unknown hyperparameter": ("hyperparameter: model.dropout", "hyperparameter: model.drop",
-                               "10:21", ["Did you mean `model.dropout`"]),
-    "wrong range": ("float: {low: 0.0, high: 0.5, default: 0.1}", "choice: {values: [a, b]}",
-                    "10:5", ["float values"]),
+    "unknown hyperparameter": (
+        "hyperparameter: model.dropout",
+        "hyperparameter: model.drop",
+        "10:21",
+        ["Did you mean `model.dropout`"],
+    ),
+    "wrong range": (
+        "float: {low: 0.0, high: 0.5, default: 0.1}",
+        "choice: {values: [a, b]}",
+        "10:5",
+        ["float values"],
+    ),
     "two ranges": ("    float:", "    fixed: 0.5\n    float:", "10:5", ["exactly one of"]),
-    "no range": ("    float: {low: 0.0, high: 0.5, default: 0.1}\n", "", "10:5",
-                 ["received none"]),
-    "weights of another length": ("float: {low: 0.0, high: 0.5, default: 0.1}",
-                                  "choice: {values: [0.1, 0.2], weights: [1]}", "11:13",
-                                  ["1 weights stand beside 2 values"]),
-    "default outside": ("float: {low: 0.0, high: 0.5, default: 0.1}",
-                        "choice: {values: [0.1, 0.2], default: 0.3}", "11:13",
-                        ["not among the values"]),
+    "no range": ("    float: {low: 0.0, high: 0.5, default: 0.1}\n", "", "10:5", ["received none"]),
+    "weights of another length": (
+        "float: {low: 0.0, high: 0.5, default: 0.1}",
+        "choice: {values: [0.1, 0.2], weights: [1]}",
+        "11:13",
+        ["1 weights stand beside 2 values"],
+    ),
+    "default outside": (
+        "float: {low: 0.0, high: 0.5, default: 0.1}",
+        "choice: {values: [0.1, 0.2], default: 0.3}",
+        "11:13",
+        ["not among the values"],
+    ),
     "fires without history": ("kind: static", "kind: dynamic", "1:1", ["history.*"]),
-    "history in a static rule": ("data.num_samples > 1000", "history.num_trials > 3", "1:1",
-                                 ["kind: dynamic"]),
+    "history in a static rule": (
+        "data.num_samples > 1000",
+        "history.num_trials > 3",
+        "1:1",
+        ["kind: dynamic"],
+    ),
     "unknown verification": ("verification: read", "verification: sure", "15:89", ["'sure'"]),
-    "unknown source": ("source: src", "source: scr", "15:14",
-                       ["`scr` is not in a sources.yaml", "Did you mean `src`"]),
-    "own condition on itself": ("hyperparameter: model.dropout",
-                                "active_when: {model.dropout: [0.1]}\n    "
-                                "hyperparameter: model.dropout", "10:5", ["another hyperparameter"]),
+    "unknown source": (
+        "source: src",
+        "source: scr",
+        "15:14",
+        ["`scr` is not in a sources.yaml", "Did you mean `src`"],
+    ),
+    "own condition on itself": (
+        "hyperparameter: model.dropout",
+        "active_when: {model.dropout: [0.1]}\n    hyperparameter: model.dropout",
+        "10:5",
+        ["another hyperparameter"],
+    ),
     "key twice": ("kind: static", "kind: static\nkind: static", "5:1", ["stands twice"]),
     "not YAML": ("kind: static", "kind: [static", "5:9", ["not YAML"]),
     "not a mapping": (RULE, "- 1\n", "1:1", ["the file"]),
@@ -218,9 +276,7 @@ def test_a_mistake_is_told_once(tmp_path: Path) -> None:
 def test_a_rule_with_a_mistake_still_counts_as_a_rule(tmp_path: Path) -> None:
     """References to a rule that has a mistake of its own are not mistakes."""
     extra = "conflicts: [{with: TST001, decided_by: order}]\n"
-    folder = write_pack(
-        tmp_path, rule_text(**{"static": "statik"}), rule_text("TST002", extra=extra)
-    )
+    folder = write_pack(tmp_path, rule_text(static="statik"), rule_text("TST002", extra=extra))
 
     mistakes = mistakes_of(folder)
 
@@ -250,9 +306,7 @@ def test_references_lead_to_other_rules(
 
 def test_overrides_form_no_circle(tmp_path: Path) -> None:
     """Three rules that override each other in a circle are told with the circle."""
-    texts = [
-        rule_text(f"TST00{i}", extra=f"overrides: [TST00{i % 3 + 1}]\n") for i in (1, 2, 3)
-    ]
+    texts = [rule_text(f"TST00{i}", extra=f"overrides: [TST00{i % 3 + 1}]\n") for i in (1, 2, 3)]
 
     mistakes = mistakes_of(write_pack(tmp_path, *texts))
 
@@ -289,10 +343,17 @@ def test_hyperparameters_form_no_circle(tmp_path: Path, first: str, second: str)
 )
 def test_conditions_form_no_circle(tmp_path: Path) -> None:
     """Two hyperparameters that exist only where the other does are a circle too."""
-    one = rule_text(**{"    float: {low: 0.0, high: 0.5, default: 0.1}":
-                       "    fixed: 0.1\n    active_when: {model.units: [8]}"})
-    other = rule_text("TST002", **{"    float: {low: 0.0, high: 0.5, default: 0.1}":
-                                   "    fixed: 8\n    active_when: {model.dropout: [0.1]}"})
+    one = rule_text(
+        **{
+            "    float: {low: 0.0, high: 0.5, default: 0.1}": "    fixed: 0.1\n    active_when: {model.units: [8]}"
+        }
+    )
+    other = rule_text(
+        "TST002",
+        **{
+            "    float: {low: 0.0, high: 0.5, default: 0.1}": "    fixed: 8\n    active_when: {model.dropout: [0.1]}"
+        },
+    )
     other = other.replace("hyperparameter: model.dropout", "hyperparameter: model.units")
 
     assert "in a circle" in mistakes_of(write_pack(tmp_path, one, other))[0]
@@ -432,7 +493,9 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A third-party pack as pip would install it: a package and its dist-info."""
-    package = write_pack(tmp_path / "acme_rules", rule_text("ACM001"), pack=PACK.replace("TST", "ACM"))
+    package = write_pack(
+        tmp_path / "acme_rules", rule_text("ACM001"), pack=PACK.replace("TST", "ACM")
+    )
     (package / "__init__.py").write_text("")
     info = tmp_path / "acme_rules-1.0.dist-info"
     info.mkdir()

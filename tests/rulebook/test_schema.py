@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from smarttune.errors import RangeError
 from smarttune.rulebook import Rule, Rulebook, builtin_folder, yaml
 from smarttune.rulebook.explain import rule_json
-from smarttune.rulebook.expressions import Unknown
-from smarttune.rulebook.schema import Proposal
+from smarttune.rulebook.logic import Unknown
+from smarttune.rulebook.consequences import Proposal
 from smarttune.space import Choice, Fixed, FloatRange, IntRange
 from tests.rulebook.json_schema import errors
 from tests.rulebook.packs import RULE
@@ -27,9 +27,7 @@ def data_of(file: Path) -> Any:
     return yaml.load(file.read_text(encoding="utf-8"), str(file))[0]
 
 
-@pytest.mark.xfail(
-    strict=True, raises=Exception, reason="rule_json is broken: see test_explain.py"
-)
+@pytest.mark.xfail(strict=True, raises=Exception, reason="rule_json is broken: see test_explain.py")
 def test_yaml_rule_json_rule_is_the_identity(book: Rulebook) -> None:
     """Every built-in rule survives the way to JSON and back."""
     for made in book.rules:
@@ -143,16 +141,26 @@ def test_a_rule_knows_every_name_it_reads() -> None:
     made = rule(
         when=["data.num_samples > 3"],
         then=[
-            {"hyperparameter": "model.units",
-             "int": {"low": "data.num_features", "high": "data.num_features * 2",
-                     "default": "training.batch_size * data.num_features / data.num_samples"}},
-            {"hyperparameter": "model.loss",
-             "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"}},
+            {
+                "hyperparameter": "model.units",
+                "int": {
+                    "low": "data.num_features",
+                    "high": "data.num_features * 2",
+                    "default": "training.batch_size * data.num_features / data.num_samples",
+                },
+            },
+            {
+                "hyperparameter": "model.loss",
+                "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"},
+            },
         ],
     )
 
     assert made.names == {
-        "data.num_samples", "data.num_features", "training.batch_size", "data.heavy_tailed"
+        "data.num_samples",
+        "data.num_features",
+        "training.batch_size",
+        "data.heavy_tailed",
     }
 
 
@@ -169,30 +177,82 @@ def proposed(line: dict[str, Any]) -> Proposal | Unknown:
     [
         ({"hyperparameter": "model.units", "fixed": 8}, Fixed(value=8), 8),
         ({"hyperparameter": "model.dropout", "fixed": 1}, Fixed(value=1.0), 1.0),
-        ({"hyperparameter": "model.loss", "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"}},
-         Fixed(value="mae"), "mae"),
-        ({"hyperparameter": "model.units", "fixed": {"expression": "data.num_samples / 300"}},
-         Fixed(value=3), 3),
-        ({"hyperparameter": "model.units", "int": {"low": 1, "high": "data.num_samples / 300"}},
-         IntRange(low=1, high=3), 2),
-        ({"hyperparameter": "model.units", "int": {"low": "data.num_samples / 300", "high": 9,
-          "default": 100}}, IntRange(low=4, high=9), 9),
-        ({"hyperparameter": "model.units", "int": {"low": 9, "high": "data.num_samples / 4",
-          "default": 40, "sampling": "power_of_two"}},
-         IntRange(low=16, high=128, sampling="power_of_two"), 32),
+        (
+            {
+                "hyperparameter": "model.loss",
+                "fixed": {"expression": "'mae' if data.heavy_tailed else 'mse'"},
+            },
+            Fixed(value="mae"),
+            "mae",
+        ),
+        (
+            {"hyperparameter": "model.units", "fixed": {"expression": "data.num_samples / 300"}},
+            Fixed(value=3),
+            3,
+        ),
+        (
+            {"hyperparameter": "model.units", "int": {"low": 1, "high": "data.num_samples / 300"}},
+            IntRange(low=1, high=3),
+            2,
+        ),
+        (
+            {
+                "hyperparameter": "model.units",
+                "int": {"low": "data.num_samples / 300", "high": 9, "default": 100},
+            },
+            IntRange(low=4, high=9),
+            9,
+        ),
+        (
+            {
+                "hyperparameter": "model.units",
+                "int": {
+                    "low": 9,
+                    "high": "data.num_samples / 4",
+                    "default": 40,
+                    "sampling": "power_of_two",
+                },
+            },
+            IntRange(low=16, high=128, sampling="power_of_two"),
+            32,
+        ),
         ({"hyperparameter": "model.units", "int": {"low": 5, "high": 5}}, Fixed(value=5), 5),
-        ({"hyperparameter": "optimizer.learning_rate", "float": {"low": 1e-4, "high": 1e-2,
-          "sampling": "log"}}, FloatRange(low=1e-4, high=1e-2, sampling="log"), pytest.approx(1e-3)),
-        ({"hyperparameter": "model.dropout", "float": {"low": 0, "high": 1, "default": 2}},
-         FloatRange(low=0.0, high=1.0), 1.0),
-        ({"hyperparameter": "model.loss", "choice": {"values": ["mse", "mae"]}},
-         Choice(values=("mae", "mse")), "mse"),
-        ({"hyperparameter": "model.loss", "choice": {"values": ["mse", "mae", "huber"],
-          "weights": [1, 3, 2]}}, Choice(values=("huber", "mae", "mse")), "mae"),
-        ({"hyperparameter": "model.loss", "choice": {"values": ["mse"]}}, Fixed(value="mse"), "mse"),
+        (
+            {
+                "hyperparameter": "optimizer.learning_rate",
+                "float": {"low": 1e-4, "high": 1e-2, "sampling": "log"},
+            },
+            FloatRange(low=1e-4, high=1e-2, sampling="log"),
+            pytest.approx(1e-3),
+        ),
+        (
+            {"hyperparameter": "model.dropout", "float": {"low": 0, "high": 1, "default": 2}},
+            FloatRange(low=0.0, high=1.0),
+            1.0,
+        ),
+        (
+            {"hyperparameter": "model.loss", "choice": {"values": ["mse", "mae"]}},
+            Choice(values=("mae", "mse")),
+            "mse",
+        ),
+        (
+            {
+                "hyperparameter": "model.loss",
+                "choice": {"values": ["mse", "mae", "huber"], "weights": [1, 3, 2]},
+            },
+            Choice(values=("huber", "mae", "mse")),
+            "mae",
+        ),
+        (
+            {"hyperparameter": "model.loss", "choice": {"values": ["mse"]}},
+            Fixed(value="mse"),
+            "mse",
+        ),
     ],
 )
-def test_lines_propose_ranges_and_values(line: dict[str, Any], range_: object, value: object) -> None:
+def test_lines_propose_ranges_and_values(
+    line: dict[str, Any], range_: object, value: object
+) -> None:
     """Bounds are rounded inwards, defaults clamped, single values fixed."""
     proposal = proposed(line)
 
@@ -231,4 +291,6 @@ def test_values_that_read_unknown_facts_are_unknown(part: dict[str, Any]) -> Non
 def test_bounds_that_cross_are_an_error() -> None:
     """A range that is empty for these facts cannot be proposed."""
     with pytest.raises(RangeError):
-        proposed({"hyperparameter": "model.units", "int": {"low": 5, "high": "data.num_samples / 999"}})
+        proposed(
+            {"hyperparameter": "model.units", "int": {"low": 5, "high": "data.num_samples / 999"}}
+        )

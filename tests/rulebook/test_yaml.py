@@ -20,14 +20,38 @@ from smarttune.rulebook.yaml import KEY, MAX_BYTES, load
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-6", 1e-6), ("1E+3", 1000.0), ("1.", 1.0), (".5", 0.5), ("-.5e3", -500.0),
-        ("on", "on"), ("off", "off"), ("yes", "yes"), ("No", "No"), ("y", "y"),
-        ("true", True), ("False", False), ("TRUE", True),
-        ("null", None), ("~", None), ("", None),
-        ("010", 10), ("+5", 5), ("-0", 0), ("1_000", "1_000"), ("1:30", "1:30"),
-        ("2020-01-01", "2020-01-01"), ("0.1.0", "0.1.0"), ("1e", "1e"), (".", "."),
-        ("'1'", "1"), ('"true"', "true"), ("'a # b: c'", "a # b: c"), ("a#b", "a#b"),
-        ("{a: 1}", {"a": 1}), ("[1, x]", [1, "x"]), ("|\n  two\n  lines\n", "two\nlines\n"),
+        ("1e-6", 1e-6),
+        ("1E+3", 1000.0),
+        ("1.", 1.0),
+        (".5", 0.5),
+        ("-.5e3", -500.0),
+        ("on", "on"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("No", "No"),
+        ("y", "y"),
+        ("true", True),
+        ("False", False),
+        ("TRUE", True),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("010", 10),
+        ("+5", 5),
+        ("-0", 0),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("2020-01-01", "2020-01-01"),
+        ("0.1.0", "0.1.0"),
+        ("1e", "1e"),
+        (".", "."),
+        ("'1'", "1"),
+        ('"true"', "true"),
+        ("'a # b: c'", "a # b: c"),
+        ("a#b", "a#b"),
+        ("{a: 1}", {"a": 1}),
+        ("[1, x]", [1, "x"]),
+        ("|\n  two\n  lines\n", "two\nlines\n"),
     ],
 )
 def test_scalars_follow_yaml_1_2(text: str, value: Any) -> None:
@@ -83,7 +107,9 @@ def test_mistakes_have_positions(text: str, where: str, message: str) -> None:
     assert message in caught.value.received
 
 
-@pytest.mark.parametrize("text", ["a: !local [1]", "a: !local {b: 1}", "a: !!str 5", "a: !!set {b}"])
+@pytest.mark.parametrize(
+    "text", ["a: !local [1]", "a: !local {b: 1}", "a: !!str 5", "a: !!set {b}"]
+)
 @pytest.mark.xfail(
     strict=True, reason="tags of lists and mappings, and tags like !!str, are dropped silently"
 )
@@ -115,8 +141,12 @@ def test_an_alias_bomb_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 90_000, "{a: " * 40_000, "- " * 90_000 + "x",
-     "\n".join(" " * i + "a:" for i in range(600))],
+    [
+        "[" * 90_000,
+        "{a: " * 40_000,
+        "- " * 90_000 + "x",
+        "\n".join(" " * i + "a:" for i in range(600)),
+    ],
     ids=["brackets", "braces", "dashes", "indentation"],
 )
 def test_deep_nesting_is_refused(text: str) -> None:
@@ -164,8 +194,11 @@ _texts = st.text(
     st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f"), max_size=12
 )
 _plain_data = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**12), 10**12)
-    | st.floats(allow_nan=False, allow_infinity=False) | _texts,
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**12), 10**12)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | _texts,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_texts, inner, max_size=3),
     max_leaves=8,
 )

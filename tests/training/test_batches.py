@@ -17,7 +17,9 @@ sizes = st.tuples(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**31))
 def batches(n: int, batch_size: int, seed: int, epochs: range, **more: Any) -> list[Any]:
     """Batches of n samples whose inputs and targets are their numbers."""
     x = np.arange(n)[:, None] * np.ones((1, 3))
-    return list(epoch_batches(x, np.arange(n), batch_size=batch_size, seed=seed, epochs=epochs, **more))
+    return list(
+        epoch_batches(x, np.arange(n), batch_size=batch_size, seed=seed, epochs=epochs, **more)
+    )
 
 
 def order(found: list[Any]) -> list[int]:
@@ -55,8 +57,9 @@ def test_inputs_targets_and_weights_stay_together(size: tuple[int, int, int]) ->
     x = {"a": np.arange(n) * 2, "b": np.arange(n)[:, None] * np.ones((1, 2)) + 0.5}
     y = np.stack([np.arange(n), -np.arange(n)], axis=1)
 
-    found = epoch_batches(x, y, sample_weight=np.arange(n) / 4, batch_size=batch_size, seed=seed,
-                          epochs=range(2))
+    found = epoch_batches(
+        x, y, sample_weight=np.arange(n) / 4, batch_size=batch_size, seed=seed, epochs=range(2)
+    )
 
     for inputs, targets, weights in found:
         sample = targets[:, 0]

@@ -148,8 +148,13 @@ class TestKeras:
         layers = self.keras.layers
         self.keras.utils.set_random_seed(0)
         model = self.keras.Sequential(
-            [layers.Input((3,)), layers.Dense(units), layers.BatchNormalization(),
-             layers.Dropout(0.5, seed=1), layers.Dense(1)]
+            [
+                layers.Input((3,)),
+                layers.Dense(units),
+                layers.BatchNormalization(),
+                layers.Dropout(0.5, seed=1),
+                layers.Dense(1),
+            ]
         )
         schedule = self.keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)
         model.compile(optimizer=self.keras.optimizers.Adam(schedule), loss="mse", jit_compile=False)
