@@ -132,5 +132,7 @@ def export(
         )
     write_bytes(output, opened.model_path.read_bytes())
     typer.echo(
-        f"{output}: load it with keras.saving.load_model; it takes a dict of raw columns.", err=True
+        f"{output}: load it with keras.saving.load_model; it takes a dict of raw columns, text as "
+        "object arrays.",
+        err=True,
     )

@@ -146,9 +146,7 @@ def _conflict(name: str, last: Candidate, binding: Sequence[Candidate]) -> Confl
     )
 
 
-def _winner(
-    candidates: Sequence[Candidate], bound: Range | None
-) -> tuple[Candidate | None, Range]:
+def _winner(candidates: Sequence[Candidate], bound: Range | None) -> tuple[Candidate | None, Range]:
     for candidate in candidates:
         range_ = candidate.proposal.range if bound is None else _within(candidate, bound)
         if range_ is not None:

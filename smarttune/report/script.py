@@ -91,6 +91,12 @@ def keras_script(suggestion: Suggestion) -> str:
 
 def _template(values: Values) -> str:
     """The template for task, family and problem."""
+    if values.problem not in _PROBLEMS:
+        raise refuse(
+            f"there is no script for the problem `{values.problem}`",
+            "one of " + ", ".join(_PROBLEMS),
+            "Use --format json, whose values hold for any program of yours.",
+        )
     family = str(values.needed("model.family"))
     template = _TEMPLATES.get((values.task, family))
     if template is None:
@@ -99,12 +105,6 @@ def _template(values: Values) -> str:
             f"there is no script for the family `{family}` on {values.task} data",
             "a family with a script: " + ", ".join(families),
             f"Add --set model.family={families[0]}, or use --format json.",
-        )
-    if values.problem not in _PROBLEMS:
-        raise refuse(
-            f"there is no script for the problem `{values.problem}`",
-            "one of " + ", ".join(_PROBLEMS),
-            "Use --format json, whose values hold for any program of yours.",
         )
     outputs = int(values.facts.value("data.num_outputs") or 1)
     if values.problem in ("regression", "forecasting") and outputs > 1:

@@ -28,19 +28,19 @@ class Values:
         recommendation: Where they come from.
 
     Raises:
-        OptionError: If it is unknown what is to be predicted.
+        OptionError: If it is unknown what is to be predicted, or from what.
     """
 
     def __init__(self, recommendation: Recommendation) -> None:
         self.settings = recommendation.settings
         self.facts = recommendation.facts
         self.problem = str(self.facts.value("model.problem") or "")
-        self.task = str(self.facts.value("data.task") or "tabular")
-        if not self.problem:
+        self.task = str(self.facts.value("data.task") or "")
+        if not self.problem or not self.task:
             raise refuse(
-                "it is not known what is to be predicted",
-                "the kind of prediction",
-                "Add --problem, for example --problem binary.",
+                "it is not known what is to be predicted" + (" from what" if self.problem else ""),
+                "the kind of data and of prediction",
+                "Add --task and --problem, for example --task tabular --problem binary.",
             )
 
     def __contains__(self, name: str) -> bool:

@@ -20,7 +20,7 @@ SCHEMA = "smarttune/report@1"
 LEADERBOARD = 10  # ours: as many as fit a glance
 TOP = 3  # ours: a single best trial is luck, the middle of three less so
 # ours: fewer configurations than this say nothing about one of several hyperparameters.
-MIN_TRIALS_FOR_VERDICT = 8
+MIN_TRIALS_FOR_VERDICT = 12
 # ours: within this many spreads of the prior, the recommended region held.
 HELD_WITHIN = 1.0
 # ours: this close to the end of a range, better values may lie beyond.
@@ -89,7 +89,8 @@ def changes(
 def verdicts(log: TrialLog, recommendation: Recommendation) -> list[dict[str, Any]]:
     """Whether each rule that shaped the searched space held in this search."""
     distinct = {tuple(sorted((k, str(v)) for k, v in r.values.items())) for r in log}
-    top = log.ranked()[:TOP]
+    # The recommendation itself must not speak for itself.
+    top = [r for r in log.ranked() if not r.is_default][:TOP]
     rows = []
     for name, setting in recommendation.settings.items():
         if not setting.because or setting.because[0].rule == "you":

@@ -45,7 +45,9 @@ Strength = Literal["must", "should", "may"]
 class Frozen(BaseModel):
     """Part of a rule file: immutable, strict, and without unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
 
 
 def _hyperparameters(info: ValidationInfo) -> Mapping[str, HyperparameterDef]:
@@ -128,13 +130,13 @@ def _written(expression: Expression) -> float | str:
 Condition = Annotated[
     Expression,
     PlainValidator(_condition),
-    PlainSerializer(_written),
+    PlainSerializer(_written, return_type=Any),
     _ExpressionSchema({"type": "string", "description": "an expression that is true or false"}),
 ]
 Number = Annotated[
     Expression,
     PlainValidator(_numeric),
-    PlainSerializer(_written),
+    PlainSerializer(_written, return_type=Any),
     _ExpressionSchema({"anyOf": [{"type": "number"}, {"type": "string"}]}),
 ]
 
@@ -145,7 +147,7 @@ class Computed(Frozen):
     expression: Annotated[
         Expression,
         PlainValidator(lambda v, info: v if isinstance(v, Expression) else _parse(str(v), info)),
-        PlainSerializer(_written),
+        PlainSerializer(_written, return_type=Any),
         _ExpressionSchema({"type": "string"}),
     ]
 

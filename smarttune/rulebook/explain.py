@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smarttune.facts import FACTS
+from smarttune.rulebook.consequences import Computed, Consequence
 from smarttune.rulebook.expressions import Expression
 from smarttune.rulebook.load import Rulebook
-from smarttune.rulebook.consequences import Computed, Consequence
 from smarttune.rulebook.schema import Rule, Source
 from smarttune.space import show_value
 

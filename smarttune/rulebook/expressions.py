@@ -180,7 +180,9 @@ def parse(
     typed = compiler.compile(tree)
     if typed.kind.startswith("tuple"):
         raise ExpressionError("a list may stand only after `in`")
-    return Expression(text.strip(), typed.kind, frozenset(compiler.names), typed.run, tree, compiler.parts)
+    return Expression(
+        text.strip(), typed.kind, frozenset(compiler.names), typed.run, tree, compiler.parts
+    )
 
 
 class _Compiler:

@@ -144,7 +144,7 @@ class _Loader:
         for entry in sorted(entries, key=str):
             try:
                 folder = Path(str(importlib.resources.files(entry.module)))
-            except Exception as error:  # whatever a third party's package does when imported
+            except Exception as error:  # noqa: BLE001 -- a third party may raise anything
                 package = entry.dist.name if entry.dist is not None else entry.module
                 self._mistake(
                     f"installed pack `{entry.name}` of the package {package}",
@@ -322,8 +322,7 @@ class _Loader:
                 rule.code
                 for rule in self.rules.values()
                 for line in rule.then
-                if line.hyperparameter in cycle
-                and set(cycle) & {*rule.names, *line.active_when}
+                if line.hyperparameter in cycle and set(cycle) & {*rule.names, *line.active_when}
             )
             self._mistake(
                 str(self.files[rules[0]]),

@@ -51,6 +51,7 @@ def strict(function: Callable[..., Any], runs: list[Evaluate]) -> Evaluate:
 
 def all_hold(tests: list[Evaluate]) -> Evaluate:
     """Kleene's and: false if any test is, else unknown if any is."""
+
     def run(names: Names) -> bool | Unknown:
         unknown: Unknown | None = None
         for test in tests:

@@ -143,7 +143,9 @@ class FloatRange(Frozen):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not (math.isfinite(self.low) and math.isfinite(self.high)) or self.low > self.high:
-            raise _range_error(f"low ({show_value(self.low)}) is above high ({show_value(self.high)})")
+            raise _range_error(
+                f"low ({show_value(self.low)}) is above high ({show_value(self.high)})"
+            )
         if self.sampling == "log" and self.low <= 0:
             raise _range_error(f"low ({show_value(self.low)}) is not above 0, as a log scale needs")
         return self
@@ -351,4 +353,3 @@ def show_value(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value).lower() if isinstance(value, bool) else str(value)
-

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smarttune.tuning.budget import Budget, parse_duration
+    from smarttune.tuning.policy import TrialPolicy
     from smarttune.tuning.run import Run
-    from smarttune.tuning.tuner import SmartTuner, TrialPolicy
+    from smarttune.tuning.tuner import SmartTuner
 
 # Opened on first use: a run can be shown without Keras, a budget parsed without Optuna.
 _HOMES = {
     "Budget": "budget",
     "Run": "run",
     "SmartTuner": "tuner",
-    "TrialPolicy": "tuner",
+    "TrialPolicy": "policy",
     "parse_duration": "budget",
 }
 

@@ -23,7 +23,7 @@ from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation
 from smarttune.space import SearchSpace, Value
 from smarttune.tuning.budget import Budget
-from smarttune.tuning.tuner import TrialPolicy
+from smarttune.tuning.policy import TrialPolicy
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,6 @@ import hashlib
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +34,7 @@ from smarttune.training import WindowedStopping, restore_state, save_state
 from smarttune.training.checkpoint import set_state, state_of
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Budget, Clock
+from smarttune.tuning.policy import TrialPlan, TrialPolicy
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
 
@@ -42,29 +42,6 @@ _BOOKKEEPING = "tuner/"
 KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's
 
 OnEvent = Callable[[Mapping[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class TrialPolicy:
-    """How each trial is trained, apart from its hyperparameters.
-
-    Attributes:
-        max_epochs: Epochs of a full training.
-        patience: Epochs without gain before a trial stops; None never stops one.
-        window: Epochs averaged before they are compared.
-        seed: From which every trial's seed is derived.
-        default: The recommended configuration, to know its trial by.
-        sample_weight: From a trial's values to the weights of the training rows.
-        extra_callbacks: From a trial's values to further Keras callbacks.
-    """
-
-    max_epochs: int = 100
-    patience: int | None = None
-    window: int = 1
-    seed: int = 0
-    default: Mapping[str, Value] = field(default_factory=dict)
-    sample_weight: Callable[[Mapping[str, Value]], Any] | None = None
-    extra_callbacks: Callable[[Mapping[str, Value]], list[Any]] | None = None
 
 
 class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
@@ -137,8 +114,11 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             self._event("trials_ended", reason=reason, num_trials=len(self.records))
 
     def _spent(self) -> str:
-        """Which part of the budget is used up; "" while there is some left."""
-        if self.clock.is_over:
+        """Which part of the budget is used up; "" while there is some left.
+
+        The first trial is always run, be it for one epoch: a search ends with a model.
+        """
+        if self.records and self.clock.is_over:
             return "the time is up"
         if self.budget.trials is not None and len(self.records) >= self.budget.trials:
             return "all trials are run"
@@ -229,7 +209,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             return self._failed(trial, plan, error, (began, started))
         return self._finished(trial, plan, watcher, model, (began, started, num_parameters))
 
-    def _plan(self, trial: Trial, epochs: int | None) -> _Plan:
+    def _plan(self, trial: Trial, epochs: int | None) -> TrialPlan:
         values = trial.hyperparameters.values
         parent = self.records.get(values.get("tuner/trial_id", ""))
         last = int(values.get("tuner/epochs") or epochs or self.policy.max_epochs)
@@ -241,7 +221,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         first = 0 if parent is None else parent.num_epochs
         if self.budget.epochs is not None:
             last = min(last, first + max(1, self.budget.epochs - self.log.num_epochs))
-        return _Plan(parent, range(first, max(first, last)), self._seed(trial.trial_id, values))
+        return TrialPlan(parent, range(first, max(first, last)), self._seed(trial.trial_id, values))
 
     def _seed(self, trial_id: str, values: Mapping[str, Any]) -> int:
         """The seed of a trial and of all that continue it."""
@@ -251,7 +231,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         digest = hashlib.sha256(f"{self.policy.seed}/trial/{int(trial_id)}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
-    def _watcher(self, plan: _Plan) -> TrialWatcher:
+    def _watcher(self, plan: TrialPlan) -> TrialWatcher:
         policy = self.policy
         stopping = None
         if policy.patience is not None:
@@ -273,7 +253,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self,
         trial: Trial,
         model: Any,
-        plan: _Plan,
+        plan: TrialPlan,
         watcher: TrialWatcher,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -311,7 +291,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
     def _finished(
         self,
         trial: Trial,
-        plan: _Plan,
+        plan: TrialPlan,
         watcher: TrialWatcher,
         model: Any,
         measured: tuple[float, float, int | None],
@@ -335,7 +315,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         )
 
     def _save_checkpoints(
-        self, trial: Trial, plan: _Plan, watcher: TrialWatcher, model: Any
+        self, trial: Trial, plan: TrialPlan, watcher: TrialWatcher, model: Any
     ) -> None:
         best = self.run.best_weights_path(trial.trial_id)
         if watcher.best_weights is not None:
@@ -345,7 +325,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         if "tuner/epochs" in trial.hyperparameters.values:  # it may be promoted
             save_state(state_of(model), self.run.state_path(trial.trial_id))
 
-    def _carried_over(self, trial: Trial, plan: _Plan, started: float) -> TrialRecord:
+    def _carried_over(self, trial: Trial, plan: TrialPlan, started: float) -> TrialRecord:
         """A promotion of a trial that had stopped gaining: nothing is left to train."""
         parent = plan.parent
         assert parent is not None
@@ -365,7 +345,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         )
 
     def _failed(
-        self, trial: Trial, plan: _Plan, error: Exception, measured: tuple[float, float]
+        self, trial: Trial, plan: TrialPlan, error: Exception, measured: tuple[float, float]
     ) -> TrialRecord:
         began, started = measured
         return self._base_record(
@@ -378,7 +358,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             started=started,
         )
 
-    def _base_record(self, trial: Trial, plan: _Plan, **details: Any) -> TrialRecord:
+    def _base_record(self, trial: Trial, plan: TrialPlan, **details: Any) -> TrialRecord:
         values = _configuration(trial)
         bookkeeping = trial.hyperparameters.values
         bracket = bookkeeping.get("tuner/bracket")
@@ -474,15 +454,6 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """Announce what is too frequent to be written."""
         if self.on_event is not None:
             self.on_event({"event": event, "time": round(time.time(), 3), **details})
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What one trial shall train: from which parent, which epochs, with which seed."""
-
-    parent: TrialRecord | None
-    epochs: range
-    seed: int
 
 
 def _open_run(oracle: Any, directory: Any, project_name: str | None) -> Run:

@@ -1,0 +1,42 @@
+"""How trials are trained: what holds for all of them, and what one of them shall do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from smarttune.space import Value
+from smarttune.trials import TrialRecord
+
+
+@dataclass(frozen=True)
+class TrialPolicy:
+    """How each trial is trained, apart from its hyperparameters.
+
+    Attributes:
+        max_epochs: Epochs of a full training.
+        patience: Epochs without gain before a trial stops; None never stops one.
+        window: Epochs averaged before they are compared.
+        seed: From which every trial's seed is derived.
+        default: The recommended configuration, to know its trial by.
+        sample_weight: From a trial's values to the weights of the training rows.
+        extra_callbacks: From a trial's values to further Keras callbacks.
+    """
+
+    max_epochs: int = 100
+    patience: int | None = None
+    window: int = 1
+    seed: int = 0
+    default: Mapping[str, Value] = field(default_factory=dict)
+    sample_weight: Callable[[Mapping[str, Value]], Any] | None = None
+    extra_callbacks: Callable[[Mapping[str, Value]], list[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """What one trial shall train: from which parent, which epochs, with which seed."""
+
+    parent: TrialRecord | None
+    epochs: range
+    seed: int
