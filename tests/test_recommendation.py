@@ -272,11 +272,6 @@ def partly_unknown(open_name: str, known_name: str) -> Recommendation:
     return made(rule(then=lines))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_candidates drops a rule from `fired` when one line is unknown, and a later line "
-    "brings it back: whether it is listed as unknown depends on the names",
-)
 def test_a_partly_unknown_rule_is_told_the_same_way_in_any_order() -> None:
     """Which line is settled first does not change what is said of the rule."""
     one = partly_unknown("model.units", "model.filters")
@@ -540,10 +535,6 @@ def test_a_pin_of_what_no_rule_knows_is_kept() -> None:
     assert made(pinned={"optimizer.l1": 0.5}).value("optimizer.l1") == 0.5
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_Pass.run walks a set of pins, so the order of settings follows the hash seed",
-)
 def test_pins_come_in_one_order() -> None:
     """Two processes print the same recommendation."""
     program = (
@@ -648,7 +639,6 @@ def test_the_named_overrider_does_not_depend_on_the_order() -> None:
     assert made(*rules) == made(*rules[::-1])
 
 
-@pytest.mark.xfail(strict=True, reason="advice is collected in the order of rules")
 def test_the_order_of_advice_does_not_depend_on_the_order_of_rules() -> None:
     """Advice comes in one order."""
     rules = [rule(f"TST00{i}", then={"advice": f"Hint {i}."}) for i in range(3)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -15,7 +16,7 @@ from smarttune.suggestion import make_suggestion, measured_hardware, rulebook_of
 from tests.rulebook.packs import rule_text, write_pack
 from tests.strategies import book_of, rule
 
-TABLE = {
+TABLE: dict[str, Any] = {
     "data.task": "tabular",
     "model.problem": "binary",
     "data.num_samples": 26_000,
@@ -57,7 +58,7 @@ def test_facts_alone_are_enough(book: Rulebook) -> None:
     ],
 )
 def test_the_size_of_the_output_follows_from_the_problem(
-    facts: dict[str, object], outputs: int | None
+    facts: dict[str, Any], outputs: int | None
 ) -> None:
     """Outputs are derived where the problem says them, and never where they were declared."""
     found = suggest(facts={"data.task": "tabular", "hardware.device": "cpu"} | facts)

@@ -130,7 +130,7 @@ def test_records_are_frozen_and_closed() -> None:
     record = trial("1", 1.0)
 
     with pytest.raises(ValidationError):
-        record.score = 2.0
+        record.score = 2.0  # type: ignore[misc]
     with pytest.raises(ValidationError):
         trial("1", colour="red")
     with pytest.raises(ValidationError):

@@ -89,9 +89,9 @@ def resolve(name: str, candidates: Sequence[Candidate]) -> Setting:
     Constraints and `must` rules bound what is possible; the strongest other rule
     that leaves a value within the bound gives range and value.
     """
-    limits = [c for c in candidates if c.rule.kind == "constraint"]
+    limits = [c for c in candidates if c.rule.kind == "constraint" and not c.overridden_by]
     rest = [c for c in candidates if c.rule.kind != "constraint"]
-    musts = [c for c in rest if c.line.strength == "must"]
+    musts = [c for c in rest if c.line.strength == "must" and not c.overridden_by]
     bound = _bound(name, [*limits, *musts])
     winner, range_ = _winner(rest, bound)
     if winner is None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from smarttune.errors import RuleMistake, RulePackError, SmartTuneError, did_you_mean
+from smarttune.facts import FACTS
 from smarttune.rulebook import yaml
 from smarttune.rulebook.cache import ParsedFiles
 from smarttune.rulebook.schema import PackInfo, Rule, Source
@@ -168,10 +169,17 @@ class _Loader:
         if info is None:
             return
         for name, extra in info.hyperparameters.items():
-            if name not in HYPERPARAMETERS:
-                self.hyperparameters[name] = HyperparameterDef(
-                    name, extra.type, extra.unit, extra.about
+            if name in HYPERPARAMETERS or name in FACTS:
+                self._mistake(
+                    self._at(folder / "pack.yaml", ("hyperparameters", name)),
+                    f"`{name}` is already a {'fact' if name in FACTS else 'hyperparameter'}",
+                    "a name of your own",
+                    "Leave it out, or give it another name.",
                 )
+                continue
+            self.hyperparameters[name] = HyperparameterDef(
+                name, extra.type, extra.unit, extra.about
+            )
         rules = [rule for file in files if (rule := self._read_rule(file, info)) is not None]
         self.packs.append(Pack(info, folder, tuple(rules)))
 

@@ -29,6 +29,8 @@ _TAG = re.compile(r"(?<![^\s\[{,])![\w!<]")  # where a tag could stand; prose ma
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
+_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
@@ -149,6 +151,10 @@ def _plain(text: str) -> Any:
         return text.lower() == "true"
     if _INT.fullmatch(text):
         return int(text) if len(text) < 30 else float(text)
+    if _BASED.fullmatch(text):
+        return int(text, base=0)
     if _FLOAT.fullmatch(text):
         return float(text)
+    if _SPECIAL.fullmatch(text):
+        return float(text.replace(".", ""))
     return text

@@ -8,11 +8,22 @@ every variable of model and optimizer goes into one file, in order.
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from smarttune.errors import RunError
 from smarttune.files import write_bytes
+
+# What NumPy and zipfile raise for a file that was cut short or overwritten.
+_DAMAGED = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+)
 
 
 def state_of(model: Any, *, optimizer: bool = True) -> list[Any]:
@@ -21,9 +32,7 @@ def state_of(model: Any, *, optimizer: bool = True) -> list[Any]:
     Holds weights, statistics of normalization, states of seed generators, and,
     with `optimizer`, its moments and step count.
     """
-    import keras
-
-    return [keras.ops.convert_to_numpy(v) for v in _variables(model, optimizer)]
+    return [variable.numpy() for variable in _variables(model, optimizer)]
 
 
 def set_state(model: Any, values: list[Any], *, optimizer: bool = True) -> None:
@@ -60,14 +69,12 @@ def restore_state(path: Path) -> list[Any]:
     Raises:
         RunError: If the file is missing or damaged.
     """
-    import zipfile
-
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return [file[name] for name in sorted(file.files)]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise RunError(
             str(path),
             received=f"the checkpoint cannot be read ({error})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 _TYPES: dict[str, tuple[type, ...]] = {
@@ -52,7 +53,7 @@ def errors(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "
     if "anyOf" in schema:
         options = [errors(value, option, root, at) for option in schema["anyOf"]]
         if all(options):
-            found += min(options, key=len)
+            found += min(options, key=lambda option: len(option))  # noqa: PLW0108
     if "type" in schema:
         number = schema["type"] in ("integer", "number")
         if not isinstance(value, _TYPES[schema["type"]]) or (number and isinstance(value, bool)):
@@ -65,7 +66,7 @@ def errors(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "
 
 
 def _bounds(value: Any, schema: dict[str, Any], at: str) -> list[str]:
-    tests = {
+    tests: dict[str, Callable[[Any], bool]] = {
         "pattern": lambda p: re.search(p, value) is not None,
         "minLength": lambda n: len(value) >= n,
         "maxLength": lambda n: len(value) <= n,

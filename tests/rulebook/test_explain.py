@@ -130,11 +130,6 @@ def test_the_fact_table_holds_every_fact_and_its_readers(book: Rulebook) -> None
         assert all(code in row[4] for code in readers[:4])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="rule_json: pydantic dumps an Expression as a dict of its fields (it is a dataclass), "
-    "so `_plain` never sees it; `rules list --format json` ends in a traceback",
-)
 def test_a_rule_as_data_has_the_form_of_its_file() -> None:
     """Numbers stay numbers and expressions their text; defaults are left out."""
     made = rule(

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from smarttune.errors import RangeError
 from smarttune.rulebook import Rule, Rulebook, builtin_folder, yaml
+from smarttune.rulebook.consequences import Proposal
 from smarttune.rulebook.explain import rule_json
 from smarttune.rulebook.logic import Unknown
-from smarttune.rulebook.consequences import Proposal
 from smarttune.space import Choice, Fixed, FloatRange, IntRange
 from tests.rulebook.json_schema import errors
 from tests.rulebook.packs import RULE
@@ -27,7 +27,6 @@ def data_of(file: Path) -> Any:
     return yaml.load(file.read_text(encoding="utf-8"), str(file))[0]
 
 
-@pytest.mark.xfail(strict=True, raises=Exception, reason="rule_json is broken: see test_explain.py")
 def test_yaml_rule_json_rule_is_the_identity(book: Rulebook) -> None:
     """Every built-in rule survives the way to JSON and back."""
     for made in book.rules:

@@ -111,10 +111,6 @@ def with_byte(content: bytes, offset: int, value: int) -> bytes:
     ],
     ids=["empty", "version", "encrypted", "compression"],
 )
-@pytest.mark.xfail(
-    strict=True,
-    reason="restore_state lets EOFError, NotImplementedError and RuntimeError of np.load through",
-)
 @marked
 def test_damaged_headers_are_the_runs_error(tmp_path: Path, damage: Any) -> None:
     """An empty file and a damaged directory are no bugs of ours either."""
@@ -213,11 +209,6 @@ class TestKeras:
             set_state(self.model(), state[:-1])
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=DeprecationWarning,
-    reason="keras.ops.convert_to_numpy of a variable warns under NumPy 2; `v.numpy()` does not",
-)
 def test_taking_the_state_warns_of_nothing(_keras: Any) -> None:
     """A user who turns warnings into errors can train."""
     model = _keras.Sequential([_keras.layers.Input((2,)), _keras.layers.Dense(1)])
