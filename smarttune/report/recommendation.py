@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from smarttune.errors import SettingError, did_you_mean
 from smarttune.facts import FACTS
-from smarttune.recommendation import Recommendation, Setting
+from smarttune.recommendation import Overruled, Recommendation, Setting
 from smarttune.rulebook import Rulebook
 from smarttune.space import Choice, Fixed, NormalPrior, Value, WeightsPrior, show_value
 
@@ -72,11 +72,15 @@ def _setting_lines(name: str, setting: Setting) -> list[str]:
         role = "" if reason.role == "decides" else f" ({reason.role})"
         lines += _wrapped(f"    {reason.rule}{role}: {reason.summary}{cited}", "        ")
     for loser in setting.overruled:
-        said = show_value(loser.value)
-        if not isinstance(loser.range, Fixed):
-            said += f" from {loser.range}"
-        lines += _wrapped(f"    overruled {loser.rule} ({said}): {loser.decided_by}", "        ")
+        text = f"    overruled {loser.rule} ({_said(loser)}): {loser.decided_by}"
+        lines += _wrapped(text, "        ")
     return lines
+
+
+def _said(loser: Overruled) -> str:
+    """What an overruled rule would have said."""
+    value = show_value(loser.value)
+    return value if isinstance(loser.range, Fixed) else f"{value} from {loser.range}"
 
 
 def _range_text(setting: Setting) -> str:
@@ -193,10 +197,11 @@ def _explained(
             lines += _wrapped(f"    our own judgement: {' '.join(rule.ours.split())}", "    ")
         lines += _wrapped(f"    limits: {' '.join(rule.limits.split())}", "    ")
     for loser in setting.overruled:
-        said = f"{show_value(loser.value)} from {loser.range}"
+        said = _said(loser)
         lines += ["", *_wrapped(f"{loser.rule} overruled ({said}): {loser.summary}", "    ")]
         lines += _wrapped(f"    {loser.decided_by}", "    ")
-    could = [u for u in recommendation.unknown if any(name.partition("[")[0] in w for w in u.would)]
+    base = name.partition("[")[0]
+    could = [u for u in recommendation.unknown if any(w.startswith(f"`{base}`") for w in u.would)]
     for unknown in could:
         missing = ", ".join(unknown.missing)
         lines += [

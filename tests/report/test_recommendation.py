@@ -121,7 +121,7 @@ def test_an_explanation_is_the_whole_chain(found: Recommendation) -> None:
         "source (number, read): A. Author (2020), A work, p. 1: It was so.",
         "    our own judgement: The bounds.",
         "    limits: Seen once.",
-        "TST002 overruled (99 from 99): Reason of the rule TST002.",
+        "TST002 overruled (99): Reason of the rule TST002.",
         "TST001 wins by strength",
         "TST005 unknown, data.num_features missing",
     ):
