@@ -107,7 +107,7 @@ def sniff(
             str(path),
             received=f"the file holds a header with {len(names)} names and no rows",
             expected="at least one line of data below the header",
-            mend="If that line is data, say that there is no header.",
+            mend="If that line is data, say so with --no-header (header=False).",
         )
     return Dialect(
         encoding=encoding,

@@ -111,12 +111,12 @@ def check_pins(
             )
         read = parse_kind(value, definition.kind) if isinstance(value, str) else None
         typed = as_kind(value, definition.kind) if read is None else read
-        if typed is None:
+        if typed is None or not definition.allows(typed):
             raise SettingError(
                 "--set",
                 received=f"`{name}` is set to {value!r}",
-                expected=f"a value of type {definition.kind}",
-                mend=f"It means: {definition.about}.",
+                expected=definition.domain,
+                mend=f"It means: {definition.about}." + did_you_mean(str(value), definition.values),
             )
         checked[name] = typed
     return checked

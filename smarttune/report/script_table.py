@@ -28,8 +28,9 @@ _SMOOTH_CLIP, _FARTHEST = 3.0, 10_000
 _ROWS_PER_KNOT, _MIN_KNOTS, _MAX_KNOTS = 30, 10, 256
 
 # Parts of a date by their pandas name, with first value and number of values; 0: not cyclic.
+# Years are counted from 2000 on, since float32 has few digits.
 CALENDAR = {
-    "year": [0, 0],
+    "year": [2000, 0],
     "month": [1, 12],
     "day": [1, 31],
     "day_of_week": [0, 7],

@@ -271,9 +271,18 @@ class Consequence(Frozen):
         literals: list[object] = list(self.choice.values) if self.choice else []
         if self.fixed is not None and not isinstance(self.fixed, Computed):
             literals.append(self.fixed)
+        numeric = self.float_ or self.int_
+        for bound in (numeric.low, numeric.high, numeric.default) if numeric else ():
+            if bound is not None and not bound.names:
+                literals.append(bound.evaluate({}))
         for literal in literals:
             if as_kind(literal, definition.kind) is None:
                 raise ValueError(f"{wrong}, so {literal!r} does not fit")
+            if not definition.allows(literal):  # type: ignore[arg-type]
+                hint = did_you_mean(str(literal), definition.values)
+                raise ValueError(
+                    f"`{definition.name}` is {definition.domain}, not {literal!r}.{hint}"
+                )
         computed = self.fixed if self.fixed is not None else self.choice and self.choice.default
         if isinstance(computed, Computed):
             kind = {"int": "num", "float": "num"}.get(definition.kind, definition.kind)

@@ -9,83 +9,117 @@ class HyperparameterDef(NamedTuple):
     """One canonical hyperparameter.
 
     `kind` is the type of its values, `unit` what it counts in ("" if nothing).
+    `values` lists the names that mean something (empty: any); `low` and `high` are the
+    numbers beyond which it means nothing, both included (None: no limit).
     """
 
     name: str
     kind: Literal["float", "int", "str", "bool"]
     unit: str
     about: str
+    values: tuple[str, ...] = ()
+    low: float | None = None
+    high: float | None = None
+
+    def allows(self, value: bool | float | str) -> bool:
+        """Whether a value of the right type means something."""
+        if isinstance(value, str):
+            return not self.values or value in self.values
+        if isinstance(value, bool):
+            return True
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    @property
+    def domain(self) -> str:
+        """What it may be, as a phrase after "expected"."""
+        if self.values:
+            return "one of " + ", ".join(self.values)
+        if self.low is None and self.high is None:
+            return f"a value of type {self.kind}"
+        if self.high is None:
+            return f"{self.kind} of at least {self.low:g}"
+        return f"{self.kind} between {self.low:g} and {self.high:g}"
 
 
+# name | kind | unit | about | names or numbers that mean something
 _CANONICAL = """
-model.family | str | | kind of network
-model.num_layers | int | layers | hidden dense layers, the output layer not counted
-model.units | int | units | width of the hidden layers
-model.activation | str | | activation of the hidden layers
-model.dropout | float | | share of units dropped after each hidden layer
-model.normalization | str | | normalization layer between dense and activation
-model.skip_connections | bool | | residual connections around hidden blocks
-model.kernel_initializer | str | | initializer of the hidden kernels
-model.output_activation | str | | activation of the output layer; linear means logits or raw values
-model.output_bias | str | | starting value of the output bias
-model.loss | str | | training loss
-model.encoding | str | | how one categorical column enters the network
-model.embedding_dim | int | | width of an embedding
-model.numeric_preprocessing | str | | scaling of numeric columns
-model.missing_values | str | | treatment of missing numeric values
-model.target_transform | str | | transformation of a regression target
-model.rnn_cell | str | | recurrent cell
-model.num_rnn_layers | int | layers | stacked recurrent layers
-model.rnn_units | int | units | width of the recurrent layers
-model.bidirectional | bool | | read sequences in both directions
-model.recurrent_dropout | float | | dropout on the recurrent connections
-model.padding_side | str | | side on which sequences are padded
-model.kernel_size | int | | side of the convolution kernels
-model.filters | int | filters | filters of the first convolution stage
-model.num_stages | int | | resolution levels of a convolutional network
-model.downsampling | str | | how a convolutional network shrinks its input
-model.pooling_head | str | | what joins the convolutions to the output
-model.num_heads | int | | attention heads
-optimizer.name | str | | optimizer
-optimizer.learning_rate | float | | learning rate, the peak of the schedule
-optimizer.momentum | float | | momentum of SGD
-optimizer.beta_1 | float | | decay of the first moment in Adam
-optimizer.beta_2 | float | | decay of the second moment in Adam
-optimizer.epsilon | float | | stabilizer in Adam
-optimizer.regularization | str | | which weight penalty is used
-optimizer.weight_decay | float | | decoupled weight decay
-optimizer.decay_exclusions | bool | | biases and normalization weights are not decayed
-optimizer.l1 | float | | L1 penalty on the kernels
-optimizer.l2 | float | | L2 penalty on the kernels
-optimizer.clipnorm | float | | global norm above which gradients are clipped; 0 means never
-optimizer.schedule | str | | course of the learning rate
-optimizer.warmup_steps | int | steps | steps of linear warmup
-training.batch_size | int | samples | samples per optimizer step
-training.gradient_accumulation_steps | int | steps | batches summed into one optimizer step
-training.epochs | int | epochs | most passes over the training data
-training.precision | str | | dtype policy
-training.label_smoothing | float | | share of the target spread over the other classes
-training.class_weight | str | | weighting of the classes in the loss
-training.augmentation | str | | random changes of the inputs while training
-training.early_stopping.patience | int | epochs | epochs without gain before a trial is stopped
-training.early_stopping.window | int | epochs | epochs averaged before they are compared
-training.early_stopping.mode | str | | stop early, or run to the end and keep the best epoch
-training.reduce_on_plateau.factor | float | | factor on the learning rate at a plateau
-training.reduce_on_plateau.patience | int | epochs | epochs without gain before the rate is cut
-data.validation_fraction | float | | share of the rows used for validation
-data.num_folds | int | | folds of cross-validation; 1 means one split
-data.stratify | bool | | splits keep the class shares
-search.strategy | str | | search strategy
-search.num_trials | int | trials | trials to run
-search.min_epochs | int | epochs | shortest training that is compared
-search.max_epochs | int | epochs | longest training in the search
-search.reduction_factor | int | | one trial in this many is kept per rung
-search.objective | str | | metric that ranks the trials
-search.num_confirmation_seeds | int | | seeds with which finalists are run again
-search.seed_policy | str | | how seeds are set
+model.family | str |  | kind of network | mlp resnet_mlp ngram_mlp sepcnn cnn unet rnn transformer
+model.num_layers | int | layers | hidden dense layers, the output layer not counted | 0..
+model.units | int | units | width of the hidden layers | 1..
+model.activation | str |  | activation of the hidden layers | relu relu6 leaky_relu elu selu celu gelu silu swish mish softplus softsign tanh sigmoid hard_sigmoid hard_silu linear exponential glu
+model.dropout | float |  | share of units dropped after each hidden layer | 0..0.99
+model.normalization | str |  | normalization layer between dense and activation | none batch layer
+model.skip_connections | bool |  | residual connections around hidden blocks
+model.kernel_initializer | str |  | initializer of the hidden kernels | he_normal lecun_normal glorot_uniform orthogonal
+model.output_activation | str |  | activation of the output layer; linear means logits or raw values | linear sigmoid
+model.output_bias | str |  | starting value of the output bias | zeros log_odds log_priors target_mean
+model.loss | str |  | training loss | binary_crossentropy sparse_categorical_crossentropy mse huber mae
+model.encoding | str |  | how one categorical column enters the network | one_hot embedding
+model.embedding_dim | int |  | width of an embedding | 1..
+model.numeric_preprocessing | str |  | scaling of numeric columns | standardize robust_scale_smooth_clip quantile_normal
+model.missing_values | str |  | treatment of missing numeric values | median median_and_indicator
+model.target_transform | str |  | transformation of a regression target | none standardize log1p_standardize
+model.rnn_cell | str |  | recurrent cell | gru lstm simple
+model.num_rnn_layers | int | layers | stacked recurrent layers | 1..
+model.rnn_units | int | units | width of the recurrent layers | 1..
+model.bidirectional | bool |  | read sequences in both directions
+model.recurrent_dropout | float |  | dropout on the recurrent connections | 0..0.99
+model.padding_side | str |  | side on which sequences are padded | left right
+model.kernel_size | int |  | side of the convolution kernels | 1..
+model.filters | int | filters | filters of the first convolution stage | 1..
+model.num_stages | int |  | resolution levels of a convolutional network | 1..
+model.downsampling | str |  | how a convolutional network shrinks its input | strided pooled dilated
+model.pooling_head | str |  | what joins the convolutions to the output | global_average flatten_dense
+model.num_heads | int |  | attention heads | 1..
+optimizer.name | str |  | optimizer | adamw adam nadam sgd rmsprop adagrad lion
+optimizer.learning_rate | float |  | learning rate, the peak of the schedule | 1e-12..1e3
+optimizer.momentum | float |  | momentum of SGD | 0..1
+optimizer.beta_1 | float |  | decay of the first moment in Adam | 0..1
+optimizer.beta_2 | float |  | decay of the second moment in Adam | 0..1
+optimizer.epsilon | float |  | stabilizer in Adam | 0..
+optimizer.regularization | str |  | which weight penalty is used | none weight_decay l1 l2 l1_l2
+optimizer.weight_decay | float |  | decoupled weight decay | 0..
+optimizer.decay_exclusions | bool |  | biases and normalization weights are not decayed
+optimizer.l1 | float |  | L1 penalty on the kernels | 0..
+optimizer.l2 | float |  | L2 penalty on the kernels | 0..
+optimizer.clipnorm | float |  | global norm above which gradients are clipped; 0 means never | 0..
+optimizer.schedule | str |  | course of the learning rate | constant cosine linear one_cycle cyclical plateau
+optimizer.warmup_steps | int | steps | steps of linear warmup | 0..
+training.batch_size | int | samples | samples per optimizer step | 1..
+training.gradient_accumulation_steps | int | steps | batches summed into one optimizer step | 1..
+training.epochs | int | epochs | most passes over the training data | 1..
+training.precision | str |  | dtype policy | float32 mixed_float16 mixed_bfloat16
+training.label_smoothing | float |  | share of the target spread over the other classes | 0..1
+training.class_weight | str |  | weighting of the classes in the loss | none balanced
+training.augmentation | str |  | random changes of the inputs while training
+training.early_stopping.patience | int | epochs | epochs without gain before a trial is stopped | 1..
+training.early_stopping.window | int | epochs | epochs averaged before they are compared | 1..
+training.early_stopping.mode | str |  | stop early, or run to the end and keep the best epoch | stop best_checkpoint
+training.reduce_on_plateau.factor | float |  | factor on the learning rate at a plateau | 0..1
+training.reduce_on_plateau.patience | int | epochs | epochs without gain before the rate is cut | 1..
+data.validation_fraction | float |  | share of the rows used for validation | 0..1
+data.num_folds | int |  | folds of cross-validation; 1 means one split | 1..
+data.stratify | bool |  | splits keep the class shares
+search.strategy | str |  | search strategy | random grid hyperband bayesian
+search.num_trials | int | trials | trials to run | 1..
+search.min_epochs | int | epochs | shortest training that is compared | 1..
+search.max_epochs | int | epochs | longest training in the search | 1..
+search.reduction_factor | int |  | one trial in this many is kept per rung | 2..
+search.objective | str |  | metric that ranks the trials
+search.num_confirmation_seeds | int |  | seeds with which finalists are run again | 0..
+search.seed_policy | str |  | how seeds are set
 """
 
-HYPERPARAMETERS: dict[str, HyperparameterDef] = {}
-for _line in _CANONICAL.strip().splitlines():
-    _name, _kind, _unit, _about = (part.strip() for part in _line.split("|"))
-    HYPERPARAMETERS[_name] = HyperparameterDef(_name, _kind, _unit, _about)  # type: ignore[arg-type]
+
+def _parse(line: str) -> HyperparameterDef:
+    name, kind, unit, about, domain = ([p.strip() for p in line.split("|")] + [""])[:5]
+    if kind == "str":
+        return HyperparameterDef(name, kind, unit, about, tuple(domain.split()))  # type: ignore[arg-type]
+    low, _, high = domain.partition("..")
+    bounds = (float(low) if low else None, float(high) if high else None)
+    return HyperparameterDef(name, kind, unit, about, (), *bounds)  # type: ignore[arg-type]
+
+
+HYPERPARAMETERS: dict[str, HyperparameterDef] = {
+    d.name: d for d in map(_parse, _CANONICAL.strip().splitlines())
+}

@@ -124,7 +124,7 @@ def mixed_table(num_rows: int = ROWS) -> pd.DataFrame:
             "when": pd.date_range("2020-01-01", periods=num_rows, freq="37h").strftime("%d.%m.%Y"),
         }
     )
-    for name in ("age", "smoker", "when"):
+    for name in ("age", "smoker", "city", "when"):
         table[name] = table[name].where(rng.random(num_rows) > 0.1)
     table["won"] = np.where(age + rng.normal(0, 5, num_rows) > 40, "ja", "nein")
     table["kind"] = rng.choice(["none", "some", "many"], num_rows)
@@ -141,7 +141,7 @@ def write_table(folder: Path, problem: str) -> Path:
     table = mixed_table()[[*inputs, *kept]].astype({kept[0]: object})
     table.loc[5, kept[0]] = None
     path = folder / f"{problem}.csv"
-    table.to_csv(path, sep=";", index=False, encoding="utf-8-sig")
+    table.to_csv(path, sep=";", index=False, encoding="utf-8-sig", na_rep="n/a")
     return path
 
 
@@ -356,7 +356,7 @@ def test_script_reads_what_smarttune_reads(
     np.testing.assert_allclose(x["numeric"][known], numeric)
     smoker = features["smoker"].map({"yes": 1.0, "no": 0.0}).to_numpy("float32", na_value=np.nan)
     np.testing.assert_array_equal(x["boolean"][known, 0], smoker)
-    assert x["category_0"][known].tolist() == features["city"].tolist()
+    assert x["category_0"][known].tolist() == features["city"].fillna("").tolist()
     days = pd.to_datetime(features["when"], format="%d.%m.%Y")
     np.testing.assert_array_equal(x["dates"][known, 2], days.dt.day)
     assert isinstance(target, (pd.Series, pd.DataFrame))
@@ -370,11 +370,12 @@ def test_script_divides_rows_as_a_search_does(suggestions: dict[str, Suggestion]
     """Training, validation and test rows are those of a search with seed 0."""
     script = functions_of(keras_script(suggestions["multiclass"]), "shuffled", "size")
     y = np.random.default_rng(1).integers(0, 3, 101)
+    y[7] = 3  # a class of one row, which must be trained on
 
     order = script["shuffled"](y)
-    num_test, num_validation = script["size"](0.15, 101), script["size"](0.2, 101)
+    num_test, num_validation = script["size"](0.15, 101), script["size"](0.6, 101)
 
-    parts = split(y, problem="multiclass", validation_fraction=0.2, test_fraction=0.15, seed=0)
+    parts = split(y, problem="multiclass", validation_fraction=0.6, test_fraction=0.15, seed=0)
     assert sorted(order[-num_test:]) == parts.test.tolist()
     assert sorted(order[: -num_test - num_validation]) == parts.train.tolist()
 
@@ -401,6 +402,21 @@ def test_file_without_header_is_read_by_position(book: Rulebook, tmp_path: Path)
     assert script["TARGET"] == "column_4"
     assert script["read_table"]().columns.tolist() == [f"column_{i}" for i in range(1, 5)]
     assert len(script["read_table"]()) == ROWS
+
+
+def test_repeated_names_are_told_apart(book: Rulebook, tmp_path: Path) -> None:
+    """Columns that share a name are read under the names that SmartTune gave them."""
+    path = tmp_path / "twice.csv"
+    rng = np.random.default_rng(0)
+    rows = [",".join(map(str, row)) for row in rng.normal(size=(40, 3)).round(3)]
+    path.write_text("\n".join(["x,x,y", *rows]) + "\n", "utf-8")
+    made = make_suggestion(path, "y", rulebook=book)
+
+    frame = functions_of(keras_script(made), "read_table")["read_table"]()
+
+    assert made.dataset is not None
+    assert frame.columns.tolist() == ["x", "x_2", "y"]
+    assert frame["x_2"].astype(float).tolist() == made.dataset.features["x_2"].tolist()
 
 
 def test_quotation_marks_in_tab_separated_text_are_read_alike(
@@ -488,7 +504,7 @@ def test_assignments_keep_value_and_width(value: Any, comment: str) -> None:
     source = "\n".join(lines)
 
     assert ast.literal_eval(ast.parse(source).body[0].value) == value  # type: ignore[attr-defined]
-    assert all(width(line) <= LINE_LENGTH for line in source.split("\n"))
+    assert all(width(line) <= LINE_LENGTH and line.isprintable() for line in source.split("\n"))
 
 
 @given(st.dictionaries(st.text(max_size=200), st.integers() | st.none(), max_size=5))
