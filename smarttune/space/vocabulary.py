@@ -47,7 +47,7 @@ model.family | str |  | kind of network | mlp resnet_mlp ngram_mlp sepcnn cnn un
 model.num_layers | int | layers | hidden dense layers, the output layer not counted | 0..
 model.units | int | units | width of the hidden layers | 1..
 model.activation | str |  | activation of the hidden layers | relu relu6 leaky_relu elu selu celu gelu silu swish mish softplus softsign tanh sigmoid hard_sigmoid hard_silu linear exponential glu
-model.dropout | float |  | share of units dropped after each hidden layer | 0..0.99
+model.dropout | float |  | share of units dropped after each hidden layer | 0..1
 model.normalization | str |  | normalization layer between dense and activation | none batch layer
 model.skip_connections | bool |  | residual connections around hidden blocks
 model.kernel_initializer | str |  | initializer of the hidden kernels | he_normal lecun_normal glorot_uniform orthogonal
@@ -63,7 +63,7 @@ model.rnn_cell | str |  | recurrent cell | gru lstm simple
 model.num_rnn_layers | int | layers | stacked recurrent layers | 1..
 model.rnn_units | int | units | width of the recurrent layers | 1..
 model.bidirectional | bool |  | read sequences in both directions
-model.recurrent_dropout | float |  | dropout on the recurrent connections | 0..0.99
+model.recurrent_dropout | float |  | dropout on the recurrent connections | 0..1
 model.padding_side | str |  | side on which sequences are padded | left right
 model.kernel_size | int |  | side of the convolution kernels | 1..
 model.filters | int | filters | filters of the first convolution stage | 1..

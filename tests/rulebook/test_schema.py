@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from smarttune.errors import RangeError
 from smarttune.rulebook import Rule, Rulebook, builtin_folder, yaml
-from smarttune.rulebook.consequences import Proposal
+from smarttune.rulebook.consequences import Consequence, Proposal
 from smarttune.rulebook.explain import rule_json
 from smarttune.rulebook.logic import Unknown
 from smarttune.space import Choice, Fixed, FloatRange, IntRange
@@ -293,3 +293,17 @@ def test_bounds_that_cross_are_an_error() -> None:
         proposed(
             {"hyperparameter": "model.units", "int": {"low": 5, "high": "data.num_samples / 999"}}
         )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"hyperparameter": "optimizer.name", "fixed": "adamv"}, "Did you mean `adamw`"),
+        ({"hyperparameter": "model.units", "int": {"low": 0, "high": 8}}, "int of at least 1"),
+        ({"hyperparameter": "model.dropout", "fixed": 1.5}, "float between 0 and 1"),
+    ],
+)
+def test_values_outside_of_their_domain_do_not_load(line: dict[str, Any], message: str) -> None:
+    """A rule cannot recommend what no code understands."""
+    with pytest.raises(ValidationError, match=message):
+        Consequence.model_validate(line)
