@@ -503,7 +503,7 @@ def test_pins_take_the_type_of_their_hyperparameter(name: str) -> None:
         ({"model.units": 1.5}, "int of at least 1"),
         ({"model.bidirectional": 1}, "a value of type bool"),
         ({"optimizer.name": 3}, "one of adamw, adam"),
-        ({"optimizer.name": "adamv"}, "Did you mean `adamw`"),
+        ({"optimizer.name": "adamww"}, "Did you mean `adamw`"),
         ({"model.units": 0}, "int of at least 1"),
         ({"model.dropout": 1.5}, "float between 0 and 1"),
         ({"nonsense[city]": 3}, "is not a hyperparameter"),

@@ -272,8 +272,8 @@ class Consequence(Frozen):
         if self.fixed is not None and not isinstance(self.fixed, Computed):
             literals.append(self.fixed)
         numeric = self.float_ or self.int_
-        for bound in (numeric.low, numeric.high, numeric.default) if numeric else ():
-            if bound is not None and not bound.names:
+        for bound in (numeric.low, numeric.high) if numeric else ():
+            if not bound.names:
                 literals.append(bound.evaluate({}))
         for literal in literals:
             if as_kind(literal, definition.kind) is None:

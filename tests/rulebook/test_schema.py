@@ -298,7 +298,7 @@ def test_bounds_that_cross_are_an_error() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ({"hyperparameter": "optimizer.name", "fixed": "adamv"}, "Did you mean `adamw`"),
+        ({"hyperparameter": "optimizer.name", "fixed": "adamww"}, "Did you mean `adamw`"),
         ({"hyperparameter": "model.units", "int": {"low": 0, "high": 8}}, "int of at least 1"),
         ({"hyperparameter": "model.dropout", "fixed": 1.5}, "float between 0 and 1"),
     ],
