@@ -30,10 +30,10 @@ def measure(arguments: list[str]) -> tuple[float, str]:
     probe = (
         "import sys; from smarttune.cli import run; "
         f"run({arguments!r}); "
-        f"print(*[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+        f"print('LOADED', *[m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
     )
-    loaded = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
-    return statistics.median(seconds), loaded.stderr.strip().splitlines()[-1] if loaded.stderr.strip() else ""
+    done = subprocess.run([sys.executable, "-c", probe], check=True, capture_output=True, text=True)
+    return statistics.median(seconds), done.stderr.rpartition("LOADED")[2].strip()
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from smarttune.errors import did_you_mean
@@ -164,6 +165,18 @@ def parse(
         ExpressionError: If it is too large, is not of the language, names something
             unknown, or mixes types or units.
     """
+    if len(hyperparameters) == len(HYPERPARAMETERS):  # a pack can only add to them
+        return _parse_canonical(text)
+    return _parse(text, hyperparameters)
+
+
+@lru_cache(maxsize=4096)
+def _parse_canonical(text: str) -> Expression:
+    """Parse against the canonical vocabulary; rules share many of their conditions."""
+    return _parse(text, HYPERPARAMETERS)
+
+
+def _parse(text: str, hyperparameters: Mapping[str, HyperparameterDef]) -> Expression:
     if len(text) > MAX_CHARACTERS:
         raise ExpressionError(
             f"the expression has {len(text)} characters; at most {MAX_CHARACTERS} are allowed"
