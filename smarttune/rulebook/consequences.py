@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
@@ -48,6 +47,13 @@ class Frozen(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_become_tuples(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
 
 
 def _hyperparameters(info: ValidationInfo) -> Mapping[str, HyperparameterDef]:
@@ -176,20 +182,9 @@ class IntThen(Frozen):
 class ChoiceThen(Frozen):
     """One of several values, with optional weights in the same order."""
 
-    values: Annotated[
-        tuple[Literalish, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
-    ] = Field(min_length=1)
+    values: tuple[Literalish, ...] = Field(min_length=1)
     default: Literalish | Computed | None = None
-    weights: Annotated[
-        tuple[float, ...] | None,
-        BeforeValidator(
-            lambda v: (
-                tuple(float(w) if isinstance(w, int) else w for w in v)
-                if isinstance(v, list)
-                else v
-            )
-        ),
-    ] = None
+    weights: tuple[Annotated[float, Field(strict=False)], ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -272,9 +267,8 @@ class Consequence(Frozen):
         if self.fixed is not None and not isinstance(self.fixed, Computed):
             literals.append(self.fixed)
         numeric = self.float_ or self.int_
-        for bound in (numeric.low, numeric.high) if numeric else ():
-            if not bound.names:
-                literals.append(bound.evaluate({}))
+        bounds = (numeric.low, numeric.high) if numeric else ()
+        literals += [bound.evaluate({}) for bound in bounds if not bound.names]
         for literal in literals:
             if as_kind(literal, definition.kind) is None:
                 raise ValueError(f"{wrong}, so {literal!r} does not fit")

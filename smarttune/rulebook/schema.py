@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -90,13 +90,6 @@ class Rule(Frozen):
     overrides: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_become_tuples(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-
     @field_validator("name")
     @classmethod
     def _no_instruction(cls, value: str) -> str:
@@ -161,13 +154,6 @@ class PackInfo(Frozen):
         Annotated[str, StringConstraints(pattern=re.compile(r"^[a-z]+(\.[a-z0-9_]+)+$"))],
         Hyperparameter,
     ] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_become_tuples(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
 
 
 class Source(Frozen):
