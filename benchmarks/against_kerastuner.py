@@ -14,6 +14,7 @@ after the trial that crosses the limit and only trials that ended in time count.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -58,7 +59,15 @@ def kerastuner_run(table: Table, seconds: float, seed: int, folder: Path) -> dic
     command = [sys.executable, str(HERE), "--peer", table.name, "--limit", str(seconds)]
     began = time.perf_counter()
     subprocess.run(
-        [*command, "--seed", str(seed), "--result", str(result), "--run", str(folder / "smarttune")],
+        [
+            *command,
+            "--seed",
+            str(seed),
+            "--result",
+            str(result),
+            "--run",
+            str(folder / "smarttune"),
+        ],
         check=True,
         capture_output=True,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -73,6 +82,7 @@ def peer(table: Table, limit: float, seed: int, result: Path, run: Path) -> None
     import keras_tuner
     import numpy as np
     import pandas as pd
+
     from smarttune.data import read, split
     from smarttune.models import TargetCodec
     from smarttune.tuning import Run
@@ -90,7 +100,10 @@ def peer(table: Table, limit: float, seed: int, result: Path, run: Path) -> None
     )
     classes = done.fingerprint.classes
     codec = TargetCodec.fit(
-        dataset.target.iloc[rows.train], table.problem, classes, {"model.target_transform": "standardize"}
+        dataset.target.iloc[rows.train],
+        table.problem,
+        classes,
+        {"model.target_transform": "standardize"},
     )
     frame = dataset.features.copy()
     text = [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
@@ -114,13 +127,21 @@ def peer(table: Table, limit: float, seed: int, result: Path, run: Path) -> None
         model = keras.Sequential([keras.Input((x.shape[1],))])
         activation = hp.Choice("activation", ["relu", "tanh"])
         for i in range(hp.Int("layers", 1, 5)):
-            model.add(keras.layers.Dense(hp.Int(f"units_{i}", 32, 512, step=32), activation=activation))
+            model.add(
+                keras.layers.Dense(hp.Int(f"units_{i}", 32, 512, step=32), activation=activation)
+            )
             model.add(keras.layers.Dropout(hp.Float(f"dropout_{i}", 0.0, 0.5, step=0.1)))
         model.add(keras.layers.Dense(codec.num_outputs))
         rate = hp.Float("learning_rate", 1e-4, 1e-1, sampling="log")
         kind = hp.Choice("optimizer", ["adam", "sgd", "rmsprop"])
-        optimizers = {"adam": keras.optimizers.Adam, "sgd": keras.optimizers.SGD, "rmsprop": keras.optimizers.RMSprop}
-        model.compile(optimizers[kind](rate), losses[table.problem], metrics=[metrics[table.problem]()])
+        optimizers = {
+            "adam": keras.optimizers.Adam,
+            "sgd": keras.optimizers.SGD,
+            "rmsprop": keras.optimizers.RMSprop,
+        }
+        model.compile(
+            optimizers[kind](rate), losses[table.problem], metrics=[metrics[table.problem]()]
+        )
         return model
 
     ended: list[tuple[float, float | None]] = []
@@ -143,7 +164,7 @@ def peer(table: Table, limit: float, seed: int, result: Path, run: Path) -> None
             directory=folder,
             overwrite=True,
         )
-        try:
+        with contextlib.suppress(TimeoutError):
             tuner.search(
                 x[rows.train],
                 y[rows.train],
@@ -151,8 +172,6 @@ def peer(table: Table, limit: float, seed: int, result: Path, run: Path) -> None
                 callbacks=[keras.callbacks.EarlyStopping(patience=5)],
                 verbose=0,
             )
-        except TimeoutError:
-            pass
         scores = [s for at, s in ended if at <= limit and s is not None]
         sign = -1 if table.direction == "max" else 1
         kept = list(tuner.oracle.end_order)[: len([1 for at, _ in ended if at <= limit])]
@@ -194,8 +213,31 @@ def main() -> None:
             ours = smarttune_run(table, seconds, options.seed, Path(folder))
             theirs = kerastuner_run(table, seconds, options.seed, Path(folder))
         row = "{:<11} {:<20} {:<10} {:>6} {:>9.4g} {:>9.4g} {:>9.4g} {:>8.1f}"
-        print(row.format(name, table.metric, "SmartTune", ours["trials"], ours["first"], ours["best"], ours["test"], ours["seconds"]))
-        print(row.format("", "", "KerasTuner", theirs["trials"], theirs["first_five"], theirs["best"], theirs["test"], theirs["seconds"]), flush=True)
+        print(
+            row.format(
+                name,
+                table.metric,
+                "SmartTune",
+                ours["trials"],
+                ours["first"],
+                ours["best"],
+                ours["test"],
+                ours["seconds"],
+            )
+        )
+        print(
+            row.format(
+                "",
+                "",
+                "KerasTuner",
+                theirs["trials"],
+                theirs["first_five"],
+                theirs["best"],
+                theirs["test"],
+                theirs["seconds"],
+            ),
+            flush=True,
+        )
         sign = 1 if table.direction == "max" else -1
         wins.append(
             (
@@ -207,7 +249,9 @@ def main() -> None:
         )
     print("\nfirst: the recommendation alone; for KerasTuner the mean of its first five trials.")
     for name, best, first, test in wins:
-        print(f"{name}: best at least as good: {best}; first beats first five: {first}; test at least as good: {test}")
+        print(
+            f"{name}: best at least as good: {best}; first beats first five: {first}; test at least as good: {test}"
+        )
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def measure(arguments: list[str]) -> tuple[float, str]:
 
 
 def main() -> None:
-    flags = "--task text --problem multiclass --num-samples 120000 --words-per-sample 40 --classes 4"
+    flags = (
+        "--task text --problem multiclass --num-samples 120000 --words-per-sample 40 --classes 4"
+    )
     commands = [["rules", "list"], ["suggest", *flags.split()]]
     commands += [["suggest", str(t.path), "--target", str(t.target)] for t in tables()]
     print(f"{'command':<70} {'seconds':>8}  heavy packages loaded")

@@ -255,8 +255,6 @@ def test_the_same_seed_gives_the_same_search(runs: Any, tmp_path: Path) -> None:
     assert other.log[1].values != first.log[1].values
 
 
-
-
 def stop_after(number: int) -> Callable[[Mapping[str, Any]], None]:
     """Break off once so many trials have finished and the next one trains."""
     finished = 0
@@ -390,9 +388,7 @@ def test_hyperband_starts_in_full(tmp_path: Path) -> None:
     """Under Hyperband the recommendation is trained in full before any bracket."""
     pins = {**SMALL, "search.max_epochs": 4, "search.min_epochs": 1, "search.reduction_factor": 2}
 
-    run = small_search(
-        tmp_path / "run", "regression", strategy="hyperband", trials=5, pinned=pins
-    )
+    run = small_search(tmp_path / "run", "regression", strategy="hyperband", trials=5, pinned=pins)
 
     first, *rest = run.log
     assert (first.is_default, first.bracket, first.num_epochs) == (True, None, 4)

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from smarttune.errors import OptionError, SettingError
-from smarttune.objectives import PROBLEM_METRICS
 from smarttune.models.compiling import make_metrics, sample_weights
 from smarttune.models.dense import DenseHyperModel, output_bias
 from smarttune.models.schedules import HorizonSchedule, learning_rate
+from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 from tests.models.tables import VALUES, hypermodel, learnable
 

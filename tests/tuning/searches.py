@@ -162,5 +162,3 @@ class Interrupt:
             self.events -= 1
             if self.events < 0:
                 raise KeyboardInterrupt
-
-

@@ -70,7 +70,5 @@ def dense_search(
     """A tuner over real networks; a run found in the folder is resumed."""
     model, data = dense_model()
     oracle = dense_oracle(strategy) if isinstance(strategy, str) else strategy
-    made = SmartTuner(
-        oracle, model, directory=path.parent, project_name=path.name, **options
-    )
+    made = SmartTuner(oracle, model, directory=path.parent, project_name=path.name, **options)
     return made, data

@@ -123,9 +123,7 @@ def test_the_clock_counts_what_was_spent_before(monkeypatch: pytest.MonkeyPatch)
         (10.0, 5.0),
     ],
 )
-def test_the_end_is_kept_free(
-    seconds: float, ends: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_end_is_kept_free(seconds: float, ends: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training ends before the budget, but never takes less than half of it."""
     watch = Watch(monkeypatch)
     clock = Clock(seconds)

@@ -135,9 +135,7 @@ def test_a_promotion_after_a_resume_equals_one_training(tmp_path: Path) -> None:
     resumed = search(tmp_path / "run", fixed)
 
     assert_same(resumed, fixed, [])
-    assert [essence(r) for r in resumed.log] == [
-        essence(r) for r in Run.load(tmp_path / "run").log
-    ]
+    assert [essence(r) for r in resumed.log] == [essence(r) for r in Run.load(tmp_path / "run").log]
 
 
 def plateau(_: Any = None) -> list[Any]:
@@ -156,9 +154,7 @@ def test_a_plateau_schedule_continues(tmp_path: Path) -> None:
     """A rate that falls on plateaus counts the epochs of earlier rungs, too."""
     fixed: dict[str, Value] = {"optimizer.schedule": "plateau"}
 
-    searched = search(
-        tmp_path / "run", fixed, policy=TrialPolicy(seed=11, extra_callbacks=plateau)
-    )
+    searched = search(tmp_path / "run", fixed, policy=TrialPolicy(seed=11, extra_callbacks=plateau))
 
     assert_same(searched, fixed, plateau())
 

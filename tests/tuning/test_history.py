@@ -92,9 +92,7 @@ def test_the_best_follows_the_direction() -> None:
     """For an accuracy the highest score is the winner's."""
     goal = Objective("val_accuracy", "max")
 
-    found = facts(
-        trial(0, 0.9, values={RATE: 4e-3}), trial(1, 0.2), goal=goal, num_validation=400
-    )
+    found = facts(trial(0, 0.9, values={RATE: 4e-3}), trial(1, 0.2), goal=goal, num_validation=400)
 
     assert found["learning_rate"] == 4e-3
     assert found["metric_standard_error"] == pytest.approx(math.sqrt(0.9 * 0.1 / 400))
@@ -145,9 +143,7 @@ def test_an_optimum_at_the_edge_is_seen(rate: float, side: str) -> None:
 
 def test_one_lucky_trial_is_no_edge() -> None:
     """An edge must be hugged by the middle of the best trials, not by the best alone."""
-    found = facts(
-        trial(0, 0.1, values={RATE: 1e-2}), trial(1, 0.2), trial(2, 0.3), trial(3, 0.4)
-    )
+    found = facts(trial(0, 0.1, values={RATE: 1e-2}), trial(1, 0.2), trial(2, 0.3), trial(3, 0.4))
 
     assert found["edge_distance"] > 0.2
 

@@ -17,8 +17,8 @@ from .searches import (
     Interrupt,
     Scripted,
     essence,
-    kerastuner_names_threads,
     keras_reads_variables,
+    kerastuner_names_threads,
     oracle,
     tuner,
 )

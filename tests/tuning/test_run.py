@@ -138,9 +138,7 @@ def test_a_protected_folder_is_refused(tmp_path: Path) -> None:
     ],
     ids=["absent", "empty", "cut off", "binary", "no object", "newer", "no schema"],
 )
-def test_what_is_no_run_of_this_version_is_refused(
-    tmp_path: Path, prepare: Any, says: str
-) -> None:
+def test_what_is_no_run_of_this_version_is_refused(tmp_path: Path, prepare: Any, says: str) -> None:
     """Each thing that is no run is an error that says what was found."""
     prepare(tmp_path / "run")
 

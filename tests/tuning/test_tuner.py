@@ -22,7 +22,6 @@ from .searches import (
     RATE,
     WIDTH,
     Scripted,
-    bowl,
     build_learner,
     declare,
     essence,
@@ -216,9 +215,7 @@ def test_the_budget_of_time_holds(tmp_path: Path) -> None:
     """The trial that runs when the time is up is stopped, kept, and is the last one."""
     clock = Steps(100.0)
     events: list[Any] = []
-    searched = tuner(
-        tmp_path / "run", oracle(max_trials=99), clock=clock, on_event=events.append
-    )
+    searched = tuner(tmp_path / "run", oracle(max_trials=99), clock=clock, on_event=events.append)
 
     searched.search(epochs=20)
 

@@ -49,9 +49,7 @@ def watcher(
         deadline=options.get("deadline"),
         on_epoch=options.get("on_epoch", lambda epoch, logs: None),
     )
-    made.set_model(
-        SimpleNamespace(variables=[Variable()], optimizer=None, stop_training=False)
-    )
+    made.set_model(SimpleNamespace(variables=[Variable()], optimizer=None, stop_training=False))
     return made
 
 
