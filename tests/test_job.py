@@ -196,7 +196,7 @@ def test_the_exported_model_takes_raw_rows(runs: Any, problem: str) -> None:
         "binary": lambda: shares[:, 1:],
         "multiclass": lambda: shares,
         "multilabel": lambda: shares,
-        "regression": lambda: predicted[["prediction"]].to_numpy(),
+        "regression": predicted[["prediction"]].to_numpy,
     }[problem]()
     np.testing.assert_allclose(raw, expected, rtol=2e-4, atol=2e-5)
     if problem == "multilabel":
