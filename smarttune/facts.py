@@ -168,6 +168,17 @@ def fact_def(name: str, *, where: str = "facts") -> FactDef:
         ) from None
 
 
+# What may be negative, and what there must be one of for the rest to mean anything.
+_SIGNED = ("data.target_min", "data.target_max", "data.target_skew", "history.val_rise")
+_SIGNED += ("history.relative_gap", "history.rank_correlation")
+_AT_LEAST_ONE = ("data.num_samples", "data.num_features", "data.num_outputs", "data.num_classes")
+
+
+def least(name: str) -> float:
+    """The smallest number that a fact may be."""
+    return -math.inf if name in _SIGNED else 1 if name in _AT_LEAST_ONE else 0
+
+
 def check_value(name: str, value: object, *, where: str = "facts") -> Value:
     """Return `value` in the fact's type.
 
@@ -176,6 +187,13 @@ def check_value(name: str, value: object, *, where: str = "facts") -> Value:
     """
     definition = fact_def(name, where=where)
     typed = as_kind(value, definition.kind)
+    if isinstance(typed, (int, float)) and not isinstance(typed, bool) and typed < least(name):
+        raise FactError(
+            where,
+            received=f"`{name}` is {value}",
+            expected=f"at least {least(name)}",
+            mend=f"`{name}` means: {definition.about}.",
+        )
     wanted = {
         "int": "a whole number",
         "float": "a number",

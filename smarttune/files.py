@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from smarttune.errors import RunError
+
+# The disk, the user's share of it, or the largest file that is allowed is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -44,7 +49,7 @@ def _umask() -> int:
 
 def cannot_write(path: Path, error: OSError) -> RunError:
     """The error for a file that could not be written, with the mend for its cause."""
-    full = error.errno in (28, 122)  # ENOSPC, EDQUOT
+    full = error.errno in FULL
     return RunError(
         str(path),
         received=f"it cannot be written ({error.strerror or error})",
@@ -61,5 +66,15 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write a JSON file whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    """Write a JSON file whole or not at all; JSON has no NaN, so such a number is null."""
+    write_text(path, json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return content

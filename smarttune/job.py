@@ -17,7 +17,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.errors import DataError, MissingExtraError, RunError
+from smarttune.errors import (
+    DataError,
+    MissingExtraError,
+    OptionError,
+    RunError,
+    SmartTuneError,
+    did_you_mean,
+)
 from smarttune.facts import Fact, Facts
 from smarttune.objectives import Direction, Objective, objective
 from smarttune.rulebook import Rulebook
@@ -35,7 +42,8 @@ MAX_TEST_ROWS = 10_000
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
-_BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+_BACKENDS = ("tensorflow", "jax", "torch")
+_EXTRAS = ("tensorflow", "jax")  # backends that an extra of ours installs
 _VERSIONED = (
     "keras",
     "keras-tuner",
@@ -245,11 +253,9 @@ def prepare_backend() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     wanted = os.environ.get("KERAS_BACKEND")
-    installed = [b for b, module in _BACKENDS.items() if importlib.util.find_spec(module)]
+    installed = [name for name in _BACKENDS if importlib.util.find_spec(name)]
     if wanted is not None and wanted not in installed:
-        raise MissingExtraError(
-            f"KERAS_BACKEND={wanted}", module=_BACKENDS.get(wanted, wanted), extra=wanted
-        )
+        raise _missing_backend(wanted)
     if not installed:
         raise MissingExtraError(
             "a search trains Keras models", module="tensorflow", extra="tensorflow-cpu"
@@ -259,6 +265,25 @@ def prepare_backend() -> None:
     if "keras" not in sys.modules:
         with _quiet_stderr():
             importlib.import_module("keras")
+
+
+def _missing_backend(wanted: str) -> SmartTuneError:
+    where = f"KERAS_BACKEND={wanted}"
+    if wanted in _EXTRAS:
+        return MissingExtraError(where, module=wanted, extra=wanted)
+    if wanted in _BACKENDS:
+        return OptionError(
+            where,
+            received=f"the Python package `{wanted}` is not installed",
+            expected="an installed backend",
+            mend=f"Install it with: pip install {wanted}; or unset KERAS_BACKEND.",
+        )
+    return OptionError(
+        where,
+        received="this is no backend of Keras",
+        expected="one of " + ", ".join(_BACKENDS),
+        mend=f"Unset KERAS_BACKEND, or correct it.{did_you_mean(wanted, _BACKENDS)}",
+    )
 
 
 @contextlib.contextmanager

@@ -47,7 +47,8 @@ def list_rules(
     width = max((len(p) for p in packs.values()), default=0)
     for rule in book.rules:
         typer.echo(f"{rule.code}  {packs[rule.code]:<{width}}  {rule.kind:<10}  {rule.summary}")
-    typer.echo(f"{len(book.rules)} rules in {len(book.packs)} packs.", err=True)
+    shown = len({packs[rule.code] for rule in book.rules})
+    typer.echo(f"{len(book.rules)} rules in {shown} pack{'' if shown == 1 else 's'}.", err=True)
 
 
 @app.command()

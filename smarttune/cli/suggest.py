@@ -94,6 +94,12 @@ def suggest(
     trials: Annotated[
         int | None, typer.Option(help="Trials that a search may run.", rich_help_panel=_DATA)
     ] = None,
+    exploring: Annotated[
+        bool | None,
+        typer.Option(
+            "--exploring", help="Learn about the space more than finish.", rich_help_panel=_DATA
+        ),
+    ] = None,
     fact: FactPairs = None,
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; repeatable.")
@@ -192,8 +198,11 @@ def _printed(suggestion: Any, format: Format) -> str:
         from smarttune.report.script import keras_script
 
         return str(keras_script(suggestion))
-    from smarttune.report.fingerprint import fingerprint_text
     from smarttune.report.recommendation import recommendation_text
 
-    heading = "" if suggestion.fingerprint is None else fingerprint_text(suggestion.fingerprint)
+    heading = ""
+    if suggestion.fingerprint is not None:
+        from smarttune.report.fingerprint import fingerprint_text
+
+        heading = fingerprint_text(suggestion.fingerprint)
     return recommendation_text(recommendation, heading=heading)

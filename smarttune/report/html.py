@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -46,7 +48,12 @@ def plots(log: TrialLog, recommendation: Recommendation) -> list[tuple[str, str]
         ("Validation curves of the best trials", _curves(log)),
         ("Score against each searched hyperparameter", _slices(log, recommendation)),
     ]
-    return [(title, svg) for title, svg in drawn if svg]
+    return [(title, _own_ids(svg, i)) for i, (title, svg) in enumerate(drawn) if svg]
+
+
+def _own_ids(svg: str, number: int) -> str:
+    """Matplotlib numbers the elements of every figure alike; a page needs each id once."""
+    return re.sub(r'(id="|href="#|url\(#)', rf"\g<1>plot{number}-", svg)
 
 
 def _figure(width: float, height: float, columns: int = 1, rows: int = 1) -> Any:
@@ -65,7 +72,12 @@ def _svg(figure: Any) -> str:
 
     buffer = io.StringIO()
     # Text stays text, so that the page is small and searchable.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "smarttune"}):
+    with (
+        rc_context({"svg.fonttype": "none", "svg.hashsalt": "smarttune"}),
+        warnings.catch_warnings(),
+    ):
+        # The reader's browser draws the text, so glyphs that Matplotlib lacks do not matter.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :]
@@ -143,7 +155,7 @@ def _slice(axis: Any, name: str, log: TrialLog, recommendation: Recommendation) 
     points = [(r.values[name], r.score) for r in log if r.is_scored and name in r.values]
     values: Sequence[Any] = [v for v, _ in points]
     if any(isinstance(v, (str, bool)) for v in values):
-        values = [show_value(v) for v in values]
+        values = [_plain(show_value(v)) for v in values]
     elif (
         setting.range.type in ("float", "int")
         and getattr(setting.range, "sampling", "") != "linear"
@@ -153,12 +165,21 @@ def _slice(axis: Any, name: str, log: TrialLog, recommendation: Recommendation) 
         axis.xaxis.get_major_locator().set_params(integer=True)
     scores = [float(s or 0.0) for _, s in points]
     axis.scatter(values, scores, s=12, color=_SEARCH, alpha=0.6)
-    default = show_value(setting.value) if isinstance(setting.value, (str, bool)) else setting.value
+    default = (
+        _plain(show_value(setting.value))
+        if isinstance(setting.value, (str, bool))
+        else setting.value
+    )
     if not isinstance(default, str) or default in values:
         axis.axvline(default, color=_DEFAULT, linestyle="--", linewidth=1)
     _robust_limits(axis, scores)
-    axis.set_xlabel(name, fontsize=8)
+    axis.set_xlabel(_plain(name), fontsize=8)
     axis.tick_params(labelsize=7)
+
+
+def _plain(text: str) -> str:
+    """Keep Matplotlib from reading a formula between dollar signs."""
+    return text.replace("$", r"\$")
 
 
 def _robust_limits(axis: Any, scores: Sequence[float]) -> None:

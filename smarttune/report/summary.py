@@ -138,7 +138,8 @@ def next_steps(
     recommendation: Recommendation, history: Facts, book: Rulebook
 ) -> list[dict[str, str]]:
     """What the rules say once they know how the search went."""
-    again = recommend(recommendation.facts | history, rules=book)
+    yours = {n: s.value for n, s in recommendation.settings.items() if s.because[0].rule == "you"}
+    again = recommend(recommendation.facts | history, rules=book, pinned=yours)
     steps = [
         {"rule": a.rule, "text": a.text} for a in again.advice if book[a.rule].kind == "dynamic"
     ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smarttune.space import show_value
 
 _SHOWN = 5
+_SMALL = 0.001  # below it four decimals leave too little
 
 
 def report_text(report: Mapping[str, Any]) -> str:
@@ -57,7 +59,7 @@ def score(value: float | None) -> str:
         return "none"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.4f}"
+    return f"{value:.4f}" if _SMALL <= abs(value) < 1 or value == 0 else f"{value:.4g}"
 
 
 def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
@@ -88,7 +90,7 @@ def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
 
 def commands(report: Mapping[str, Any]) -> list[str]:
     """What to type next."""
-    run = report["run"]
+    run = shlex.quote(report["run"])
     return [
         f"smarttune predict {run} new.csv -o predictions.csv",
         f"smarttune export {run} model.keras",
@@ -127,11 +129,17 @@ def _value(value: Any) -> str:
     return "-" if value is None else show_value(value)
 
 
+def _one_line(rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Cells without line breaks, so that a row stays a row."""
+    return [[" ".join(cell.split()) for cell in row] for row in rows]
+
+
 def _plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    table = _one_line([header, *rows])
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *rows]
+        for row in table
     ]
 
 
@@ -139,4 +147,5 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
     def line(cells: Sequence[str]) -> str:
         return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
-    return [line(header), line(["---"] * len(header)), *(line(row) for row in rows)]
+    first, *rest = _one_line([header, *rows])
+    return [line(first), line(["---"] * len(header)), *(line(row) for row in rest)]

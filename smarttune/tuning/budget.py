@@ -96,10 +96,9 @@ class Clock:
         reserved = max(RESERVED_SECONDS, RESERVED_SHARE * self.seconds)
         return max(self.seconds - reserved, 0.5 * self.seconds)
 
-    @property
-    def is_over(self) -> bool:
-        """Whether no more training fits."""
-        return self.training_ends is not None and self.elapsed >= self.training_ends
+    def has_room_for(self, seconds: float) -> bool:
+        """Whether a trial of this length would end in time."""
+        return self.training_ends is None or self.elapsed + seconds < self.training_ends
 
     def deadline(self, *, first: bool) -> float | None:
         """Elapsed seconds at which a trial that starts now must stop."""

@@ -118,13 +118,17 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
         The first trial is always run, be it for one epoch: a search ends with a model.
         """
-        if self.records and self.clock.is_over:
+        if self.records and not self.clock.has_room_for(self._shortest_trial()):
             return "the time is up"
         if self.budget.trials is not None and len(self.records) >= self.budget.trials:
             return "all trials are run"
         if self.budget.epochs is not None and self.log.num_epochs >= self.budget.epochs:
             return "all epochs are trained"
         return ""
+
+    def _shortest_trial(self) -> float:
+        """Seconds of the shortest trial that trained; less is not worth starting one for."""
+        return min((r.seconds for r in self.records.values() if r.seconds > 0), default=0.0)
 
     def _run(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
         values = _configuration(trial)

@@ -111,7 +111,7 @@ def test_the_clock_counts_what_was_spent_before(monkeypatch: pytest.MonkeyPatch)
 
     assert clock.elapsed == 42.5
     assert clock.training_ends is None
-    assert not clock.is_over
+    assert clock.has_room_for(0)
     assert clock.deadline(first=True) is None
 
 
@@ -130,9 +130,9 @@ def test_the_end_is_kept_free(seconds: float, ends: float, monkeypatch: pytest.M
 
     assert clock.training_ends == ends
     watch.now += ends - 0.01
-    assert not clock.is_over
+    assert clock.has_room_for(0)
     watch.now += 0.02
-    assert clock.is_over
+    assert not clock.has_room_for(0)
 
 
 def test_the_first_trial_leaves_time_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
