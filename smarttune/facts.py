@@ -169,8 +169,14 @@ def fact_def(name: str, *, where: str = "facts") -> FactDef:
 
 
 # What may be negative, and what there must be one of for the rest to mean anything.
-_SIGNED = ("data.target_min", "data.target_max", "data.target_skew", "history.val_rise")
-_SIGNED += ("history.relative_gap", "history.rank_correlation")
+_SIGNED = (
+    "data.target_min",
+    "data.target_max",
+    "data.target_skew",
+    "history.val_rise",
+    "history.relative_gap",
+    "history.rank_correlation",
+)
 _AT_LEAST_ONE = ("data.num_samples", "data.num_features", "data.num_outputs", "data.num_classes")
 
 

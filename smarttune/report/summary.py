@@ -138,7 +138,11 @@ def next_steps(
     recommendation: Recommendation, history: Facts, book: Rulebook
 ) -> list[dict[str, str]]:
     """What the rules say once they know how the search went."""
-    yours = {n: s.value for n, s in recommendation.settings.items() if s.because[0].rule == "you"}
+    yours = {
+        name: setting.value
+        for name, setting in recommendation.settings.items()
+        if setting.because and setting.because[0].rule == "you"
+    }
     again = recommend(recommendation.facts | history, rules=book, pinned=yours)
     steps = [
         {"rule": a.rule, "text": a.text} for a in again.advice if book[a.rule].kind == "dynamic"

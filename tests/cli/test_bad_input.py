@@ -136,7 +136,6 @@ def test_nothing_to_go_by_is_explained(capsys: Capture) -> None:
     assert_mendable(call(capsys, "suggest"), "neither data nor facts", "--task")
 
 
-@pytest.mark.xfail(strict=True, reason="numeric facts have no lower bound, so nonsense is declared")
 @pytest.mark.parametrize(
     "options",
     [
@@ -150,7 +149,9 @@ def test_nothing_to_go_by_is_explained(capsys: Capture) -> None:
 )
 def test_impossible_counts_are_refused(capsys: Capture, options: list[str]) -> None:
     """Counts and sizes below their least possible value are a slip of the user."""
-    assert_mendable(call(capsys, "suggest", "--task", "tabular", *options), options[-1])
+    assert_mendable(
+        call(capsys, "suggest", "--task", "tabular", *options), options[-1].split("=")[-1]
+    )
 
 
 def musts(folder: Path) -> Path:
@@ -390,15 +391,7 @@ def test_without_a_backend_only_a_search_is_refused(tmp_path: Path, good: Path) 
     "backend",
     [
         "jax",
-        *(
-            pytest.param(
-                name,
-                marks=pytest.mark.xfail(
-                    strict=True, reason="the message invents an extra of this name"
-                ),
-            )
-            for name in ("torch", "tensorflwo")
-        ),
+        *(pytest.param(name) for name in ("torch", "tensorflwo")),
     ],
 )
 def test_an_absent_backend_names_an_extra_that_exists(
@@ -431,13 +424,7 @@ def test_an_absent_backend_names_an_extra_that_exists(
         (["--trials", "0"], ("trials: 0", "more than 0")),
         (["--precision", "float16"], ("'float16'", "mixed_float16")),
         (["--target", "z"], ("no column `z`",)),
-        pytest.param(
-            ["--seed", "-1"],
-            ("-1",),
-            marks=pytest.mark.xfail(
-                strict=True, raises=ValueError, reason="a negative seed reaches NumPy unchecked"
-            ),
-        ),
+        pytest.param(["--seed", "-1"], ("-1",)),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) else "",
 )
