@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 TEST_FRACTION = 0.15
 MAX_TEST_ROWS = 10_000
 
+MOST_SEEDS = 2**31  # Keras takes signed 32-bit seeds
+
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -110,12 +112,19 @@ def search(
         SmartTuneError: For anything the user can mend.
     """
     began = _now()
+    if not 0 <= seed < MOST_SEEDS:
+        raise OptionError(
+            "--seed",
+            received=f"{seed}",
+            expected=f"a whole number from 0 to {MOST_SEEDS - 1}",
+            mend="Any of them will do; 0 is one.",
+        )
+    budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
     from smarttune.tuning.table import check_strategy, with_budget
 
     if strategy != "auto":
         check_strategy(strategy)
-    budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     pins = dict(pinned or {})
     # What the user decides, rules must know: a constant rate suits rungs, say.
     decided = {

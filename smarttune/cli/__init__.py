@@ -22,8 +22,8 @@ EXIT_INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    if hasattr(signal, "SIGPIPE"):
-        # A reader that has seen enough, such as `head`, ends us quietly.
+    if hasattr(signal, "SIGPIPE") and sys.argv[1:2] not in (["search"], ["resume"]):
+        # A reader that has seen enough, such as `head`, ends what only prints quietly.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(run(arguments))
 

@@ -116,7 +116,8 @@ def check_pins(
                 "--set",
                 received=f"`{name}` is set to {value!r}",
                 expected=definition.domain,
-                mend=f"It means: {definition.about}." + did_you_mean(str(value), definition.values),
+                mend=f"Set such a value; it means: {definition.about}."
+                + did_you_mean(str(value), definition.values),
             )
         checked[name] = typed
     return checked
