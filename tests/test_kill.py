@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ import sys
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +23,9 @@ from smarttune.tuning import Run
 pytestmark = pytest.mark.slow
 
 KILLS = 10  # for each of two strategies
-TRIALS = 10
+TRIALS = 9
 PATIENCE = 180.0  # seconds until a process that does not move counts as hung
-MOST_STARTUP, MOST_TRAINING = 5.0, 2.5  # seconds within which the random moments lie
+MOST_STARTUP, MOST_TRAINING = 2.0, 2.5  # seconds within which the random moments lie
 
 OPTIONS = [
     "--target", "y", "--problem", "regression", "--seed", "4", "--quiet",
@@ -42,17 +44,28 @@ def write_table(path: Path) -> None:
 
 
 class Sitting:
-    """One process of the command line at work in a folder."""
+    """One process of the command line at work in a folder.
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    Args:
+        folder: Where it works.
+        arguments: The command.
+        nursery: Starts it quickly; without one it is a Python of its own.
+    """
+
+    def __init__(self, folder: Path, *arguments: str, nursery: Nursery | None = None) -> None:
         self.folder = folder
         self.errors = folder / "stderr.txt"
+        self.process: subprocess.Popen[bytes] | Child
+        if nursery is not None:
+            self.process = nursery.start(folder, self.errors, arguments)
+            return
         with self.errors.open("w") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "smarttune", *arguments],
                 cwd=folder,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
+                env=environment(),
             )
 
     def wait_for(self, event: str, already: int) -> bool:
@@ -82,6 +95,108 @@ class Sitting:
             self.process.kill()
 
 
+# Imports what a search imports, then forks a process for each command that it reads. A
+# process that is killed so often would else spend most of its life importing TensorFlow.
+NURSERY = """
+import json, os, sys
+from smarttune.job import prepare_backend
+prepare_backend()
+import keras_tuner, matplotlib.figure, optuna.storages._rdb.storage
+import smarttune.report.files, smarttune.report.html
+import smarttune.tuning.finishing, smarttune.tuning.table, smarttune.tuning.tuner
+from smarttune.cli import run
+for line in sys.stdin:
+    order = json.loads(line)
+    if "pid" in order:
+        pid, status = os.waitpid(order["pid"], order["options"])
+        print(os.waitstatus_to_exitcode(status) if pid else "", flush=True)
+        continue
+    pid = os.fork()
+    if pid == 0:
+        os.chdir(order["folder"])
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open(order["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        os._exit(run(order["arguments"]))
+    print(pid, flush=True)
+"""
+
+
+def environment() -> dict[str, str]:
+    """One thread each, so that two searches share two cores in peace."""
+    threads = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS")
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **dict.fromkeys(threads, "1")}
+
+
+class Nursery:
+    """A process from which searches are forked, each a process of its own."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", NURSERY],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment(),
+        )
+
+    def ask(self, **order: Any) -> str:
+        """Send an order and read the answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def start(self, folder: Path, errors: Path, arguments: Sequence[str]) -> Child:
+        """Fork a search."""
+        order = {"folder": str(folder), "errors": str(errors), "arguments": list(arguments)}
+        return Child(self, int(self.ask(**order)))
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+class Child:
+    """A forked search, with the methods of `subprocess.Popen` that are needed."""
+
+    def __init__(self, nursery: Nursery, pid: int) -> None:
+        self.nursery = nursery
+        self.pid = pid
+        self.code: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs."""
+        if self.code is None:
+            answer = self.nursery.ask(pid=self.pid, options=os.WNOHANG)
+            self.code = int(answer) if answer else None
+        return self.code
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end."""
+        until = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > until:
+                raise TimeoutError(str(self.pid))
+            time.sleep(0.02)
+        assert self.code is not None
+        return self.code
+
+
 def events(path: Path) -> list[dict[str, Any]]:
     """All whole events of a run."""
     file = path / "events.jsonl"
@@ -101,18 +216,19 @@ def essence(trial: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in trial.items() if k not in ("seconds", "started")}
 
 
-def sit(folder: Path, strategy: str) -> Sitting:
+def sit(folder: Path, strategy: str, nursery: Nursery | None = None) -> Sitting:
     """Start the search, or go on with it if it has begun."""
     if (folder / "run" / "run.json").exists():
-        return Sitting(folder, "resume", "run", "--quiet")
-    return Sitting(folder, "search", "data.csv", "--strategy", strategy, *OPTIONS)
+        return Sitting(folder, "resume", "run", "--quiet", nursery=nursery)
+    options = ("--strategy", strategy, *OPTIONS)
+    return Sitting(folder, "search", "data.csv", *options, nursery=nursery)
 
 
-def kill_at_random(folder: Path, strategy: str, rng: random.Random) -> bool:
+def kill_at_random(folder: Path, strategy: str, rng: random.Random, nursery: Nursery) -> bool:
     """One sitting that is killed at a random moment; whether the kill hit it at work."""
     before = Counter(e["event"] for e in events(folder / "run"))
-    sitting = sit(folder, strategy)
-    if rng.random() < 0.2:  # amid imports, reading, measuring
+    sitting = sit(folder, strategy, nursery)
+    if rng.random() < 0.2:  # amid reading, measuring, splitting
         time.sleep(rng.uniform(0.0, MOST_STARTUP))
     elif sitting.wait_for("trial_started", before["trial_started"]):
         time.sleep(rng.uniform(0.0, MOST_TRAINING))
@@ -131,8 +247,18 @@ def check_after_kill(run: Path, known: dict[str, dict[str, Any]]) -> dict[str, d
     return now
 
 
+@pytest.fixture
+def nursery() -> Iterator[Nursery]:
+    """A process to fork searches from."""
+    made = Nursery()
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize("strategy", ["hyperband", "random"])
-def test_kills_at_random_moments_lose_nothing(tmp_path: Path, strategy: str) -> None:
+def test_kills_at_random_moments_lose_nothing(
+    tmp_path: Path, nursery: Nursery, strategy: str
+) -> None:
     """Killed ten times, a search ends with the very trials of one that was never touched."""
     rng = random.Random(strategy)
     (tmp_path / "killed").mkdir()
@@ -142,7 +268,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path, strategy: str) -> 
     hits = 0
     for _ in range(KILLS):
         num_events = len(events(run))
-        hits += kill_at_random(tmp_path / "killed", strategy, rng)
+        hits += kill_at_random(tmp_path / "killed", strategy, rng, nursery)
         started = [e["trial_id"] for e in events(run)[num_events:] if e["event"] == "trial_started"]
         assert not set(started) & set(known), "a finished trial was run again"
         known = check_after_kill(run, known)
@@ -155,7 +281,7 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path, strategy: str) -> 
 
     (tmp_path / "whole").mkdir()
     write_table(tmp_path / "whole" / "data.csv")
-    whole = sit(tmp_path / "whole", strategy)
+    whole = sit(tmp_path / "whole", strategy, nursery)
     assert whole.end() == 0, whole.errors.read_text()
     expected = [essence(t) for t in recorded(tmp_path / "whole" / "run").values()]
     assert [essence(t) for t in recorded(run).values()] == expected

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import keras
 import keras_tuner
 import numpy as np
 
@@ -23,6 +22,7 @@ from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation
 from smarttune.space import SearchSpace, Value
 from smarttune.tuning.budget import Budget
+from smarttune.tuning.plateau import ContinuedPlateau
 from smarttune.tuning.policy import TrialPolicy
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class TableJob:
             return []
         value = self.recommendation.value
         return [
-            keras.callbacks.ReduceLROnPlateau(
+            ContinuedPlateau(
                 monitor=self.objective.name,
                 mode=self.objective.direction,
                 factor=float(value("training.reduce_on_plateau.factor", 0.5)),

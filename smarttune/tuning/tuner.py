@@ -240,7 +240,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         stopping = None
         if policy.patience is not None:
             stopping = WindowedStopping(policy.patience, policy.window, self.goal.direction)
-        watcher = TrialWatcher(
+        return TrialWatcher(
             self.goal,
             stopping=stopping,
             clock=self.clock,
@@ -249,9 +249,6 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 "epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs)
             ),
         )
-        if plan.parent is not None:
-            watcher.inherit(plan.parent.curve)
-        return watcher
 
     def _fit(
         self,
@@ -267,6 +264,10 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         callbacks: list[Any] = [watcher, *copy.deepcopy(list(kwargs.get("callbacks") or ()))]
         if self.policy.extra_callbacks is not None:
             callbacks += self.policy.extra_callbacks(values)
+        if plan.parent is not None:
+            for callback in callbacks:
+                if hasattr(callback, "inherit"):
+                    callback.inherit(plan.parent.curve)
         if args and isinstance(args[0], TrainingData):
             weigh = self.policy.sample_weight
             fit_arrays(

@@ -14,6 +14,7 @@ from smarttune.space import Value
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import state_of
 from smarttune.tuning import Budget, Run, SmartTuner, TrialPolicy
+from smarttune.tuning.plateau import ContinuedPlateau
 
 from .searches import Interrupt, essence, keras_reads_variables
 from .tables import dense_model, dense_oracle
@@ -103,20 +104,7 @@ def assert_same(searched: SmartTuner, fixed: dict[str, Value], callbacks: list[A
     assert set(curve) >= {"loss", "val_loss", "val_accuracy"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                strict=True, reason="a loss-scaling optimizer is built twice before it is saved"
-            )
-            if name == "half precision"
-            else (),
-        )
-        for name in SETTINGS
-    ],
-)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_rungs_equal_one_training(tmp_path: Path, name: str) -> None:
     """3 + 6 epochs give the weights, moments, steps, seeds and metrics of 9, bit for bit."""
     fixed = SETTINGS[name]
@@ -140,16 +128,9 @@ def test_a_promotion_after_a_resume_equals_one_training(tmp_path: Path) -> None:
 
 def plateau(_: Any = None) -> list[Any]:
     """Lower the rate whenever the loss does not fall by a lot."""
-    return [
-        keras.callbacks.ReduceLROnPlateau(
-            monitor="val_loss", factor=0.5, patience=2, min_delta=10.0
-        )
-    ]
+    return [ContinuedPlateau(monitor="val_loss", factor=0.5, patience=2, min_delta=10.0)]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the plateau's count of epochs is lost between rungs", raises=AssertionError
-)
 def test_a_plateau_schedule_continues(tmp_path: Path) -> None:
     """A rate that falls on plateaus counts the epochs of earlier rungs, too."""
     fixed: dict[str, Value] = {"optimizer.schedule": "plateau"}

@@ -25,8 +25,9 @@ class Variable:
     def __init__(self) -> None:
         self.value = 0.0
 
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return np.array(self.value, dtype)
+    def numpy(self) -> np.ndarray:
+        """Its value now."""
+        return np.array(self.value)
 
 
 class Clocked(Clock):
