@@ -42,7 +42,8 @@ class TrialRecord(BaseModel):
         message: What went wrong.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A curve may hold NaN, which must come back as it went.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     trial_id: str
     values: dict[str, Value]

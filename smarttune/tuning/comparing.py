@@ -132,11 +132,13 @@ def _auc(truth: np.ndarray, shares: np.ndarray) -> float:
 def _pr_auc(truth: np.ndarray, shares: np.ndarray) -> float:
     """Average precision."""
     order = np.argsort(-shares, kind="stable")
-    hits = truth[order] >= 0.5
-    if not hits.any():
+    hits = np.cumsum(truth[order] >= 0.5)
+    if not hits[-1]:
         return float("nan")
-    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-    return float(precision[hits].mean())
+    # Rows with equal shares pass the threshold together.
+    last = np.append(np.flatnonzero(np.diff(shares[order])), len(order) - 1)
+    gained = np.diff(hits[last], prepend=0)
+    return float(np.sum(gained * hits[last] / (last + 1)) / hits[-1])
 
 
 def _by_label(metric: Metric) -> Metric:

@@ -75,8 +75,16 @@ class Run:
         try:
             path.mkdir(parents=True, exist_ok=True)
             # What a start that was cut short may have left is no obstacle.
-            ours = {*(files or {}), ".lock"}
-            occupied = next((p for p in path.iterdir() if p.name not in ours), None)
+            ours = (*(files or {}), "run.json", ".lock")
+            unfinished = tuple(f".{name}." for name in ours)
+            occupied = next(
+                (
+                    p
+                    for p in path.iterdir()
+                    if p.name not in ours and not p.name.startswith(unfinished)
+                ),
+                None,
+            )
         except OSError as error:
             raise cannot_write(path, error) from error
         if occupied is not None:
@@ -116,7 +124,7 @@ class Run:
                 expected="a run directory that `smarttune search` made",
                 mend="Check the path; `smarttune search` prints it.",
             ) from None
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 str(path / "run.json"),
                 received=f"it cannot be read ({error})",
@@ -131,6 +139,13 @@ class Run:
                 expected=f"the format {SCHEMA!r} of smarttune {__version__}",
                 mend="Use the version of smarttune that wrote it (run.json names it), "
                 "or start a new run.",
+            )
+        if set(manifest.get("objective") or {}) != set(Objective._fields):
+            raise RunError(
+                str(path / "run.json"),
+                received="it does not say what ranks the trials",
+                expected="the file that `smarttune search` wrote",
+                mend="Restore it from a copy, or start a new run.",
             )
         return cls(path, manifest)
 
@@ -252,7 +267,7 @@ class Run:
         """
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise RunError(
                 str(self.path / name),
                 received=f"it cannot be read ({error})",

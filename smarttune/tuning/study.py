@@ -7,9 +7,11 @@ that nothing is ever put together from several rows.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import warnings
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,7 +53,8 @@ class Study:
         """All trials in the order in which they ended."""
         if not self.path.exists():
             return []
-        trials = self._open().get_trials(deepcopy=False)
+        with self._mendable("the trials cannot be read"):
+            trials = self._open().get_trials(deepcopy=False)
         return [TrialRecord.model_validate_json(t.user_attrs[_RECORD]) for t in trials]
 
     def add(self, record: TrialRecord) -> None:
@@ -79,17 +82,23 @@ class Study:
         )
         trial.datetime_start = began
         trial.datetime_complete = began + timedelta(seconds=record.seconds)
-        study = self._open()
+        with self._mendable("the trial cannot be recorded"):
+            self._open().add_trial(trial)
+
+    @contextlib.contextmanager
+    def _mendable(self, what: str) -> Iterator[None]:
+        """Turn an error of the file into one that the user can mend."""
         try:
-            study.add_trial(trial)
+            yield
         except Exception as error:
             if type(error).__module__.split(".")[0] not in ("sqlalchemy", "optuna", "sqlite3"):
                 raise
             raise RunError(
                 str(self.path),
-                received=f"the trial cannot be recorded ({str(error).splitlines()[0]})",
-                expected="space on the disk and a writable file",
-                mend="Free some space, then `smarttune resume`; finished trials are kept.",
+                received=f"{what} ({str(error).splitlines()[0]})",
+                expected="a study that may be written, and space on the disk",
+                mend="Free some space or restore the file, then `smarttune resume`; what is in "
+                "it is kept.",
             ) from error
 
     def _intermediate(self, record: TrialRecord) -> dict[int, float]:

@@ -91,6 +91,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             oracle, hypermodel, directory=str(self.run.path), project_name="kerastuner"
         )
         self.oracle.verbose = 0
+        self._replay()
 
     # The loop.
 
@@ -104,7 +105,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         """
         prepare_process()
         with self.run.locked():
-            self._replay()
+            if self.records:
+                self._event("resumed", num_trials=len(self.records))
             while (reason := self._spent()) == "":
                 trial = self.oracle.create_trial(self.tuner_id)
                 if trial.status != TrialStatus.RUNNING:
@@ -180,8 +182,6 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 trial.hyperparameters.values = {**record.values, **kept}
             self._tell(trial, record)
         self.oracle.max_consecutive_failed_trials = limit
-        if self.records:
-            self._event("resumed", num_trials=len(self.records))
 
     # One trial.
 
@@ -383,7 +383,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def _record_of(self, trial: Trial, result: Any) -> TrialRecord:
         """A record of what an overridden `run_trial` returned in KerasTuner's forms."""
-        from keras_tuner.engine import tuner_utils
+        from keras_tuner.src.engine import tuner_utils
 
         objective = self.oracle.objective
         tuner_utils.validate_trial_results(result, objective, "Tuner.run_trial()")
@@ -405,6 +405,16 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
     def log(self) -> TrialLog:
         """All finished trials."""
         return TrialLog(self.goal, tuple(self.records.values()))
+
+    def get_best_models(self, num_models: int = 1) -> list[Any]:
+        """The best models, at most one of each lineage of promotions."""
+        best = self.log.ranked()[:num_models]
+        return [self.load_model(self.oracle.get_trial(r.trial_id)) for r in best]
+
+    def get_best_hyperparameters(self, num_trials: int = 1) -> list[Any]:
+        """The best configurations, at most one of each lineage of promotions."""
+        best = self.log.ranked()[:num_trials]
+        return [self.oracle.get_trial(r.trial_id).hyperparameters for r in best]
 
     def load_model(self, trial: Trial) -> Any:
         """Build a trial's model with the weights of its best epoch."""

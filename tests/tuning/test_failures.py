@@ -101,7 +101,6 @@ def test_a_search_in_which_all_diverge_ends_by_itself(tmp_path: Path) -> None:
         searched.log.best()
 
 
-@pytest.mark.xfail(strict=True, reason="NaN in a curve is written as null and not read back")
 def test_a_diverged_trial_is_read_back(tmp_path: Path) -> None:
     """A run that holds a diverged trial can be opened again."""
     tuner(tmp_path / "run", hypermodel=Scripted(nth({1: lost(math.nan)}))).search(epochs=2)

@@ -154,7 +154,6 @@ def test_a_lost_state_is_trained_anew(tmp_path: Path) -> None:
     assert any("starting anew" in e.get("text", "") for e in events(tmp_path / "run"))
 
 
-@pytest.mark.xfail(strict=True, reason="recorded trials are told to the oracle in search() alone")
 def test_results_are_at_hand_before_searching_again(tmp_path: Path) -> None:
     """As in KerasTuner, a tuner on a finished project knows its best trials at once."""
     tuner(tmp_path / "run").search(epochs=1)

@@ -131,7 +131,6 @@ def test_records_survive_closing_the_file(tmp_path: Path) -> None:
     assert study(tmp_path).records() == written
 
 
-@pytest.mark.xfail(strict=True, reason="NaN in a curve is written as null and not read back")
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_curve_that_is_no_number_survives(tmp_path: Path, value: float) -> None:
     """A diverged trial keeps the NaN or infinity at which it ended."""
@@ -245,13 +244,20 @@ def test_numbers_that_are_no_numbers_spare_the_dashboard(tmp_path: Path) -> None
     assert opened(tmp_path).trials[0].intermediate_values == {1: 0.5}
 
 
-@pytest.mark.xfail(strict=True, reason="opening the study does not translate errors")
 def test_a_damaged_file_is_an_error_of_the_users(tmp_path: Path) -> None:
     """A file that is no database is named, with a mend."""
     (tmp_path / "study.db").write_bytes(b"no database at all" * 100)
 
     with pytest.raises(RunError, match=r"study\.db"):
         study(tmp_path).records()
+
+
+def test_a_file_that_cannot_be_made_is_an_error_of_the_users(tmp_path: Path) -> None:
+    """A disk that is full when the first trial ends is told as at any later moment."""
+    (tmp_path / "study.db").mkdir()
+
+    with pytest.raises(RunError, match=r"study\.db"):
+        study(tmp_path).add(record("0"))
 
 
 def test_a_file_that_cannot_be_written_is_an_error_of_the_users(tmp_path: Path) -> None:

@@ -144,7 +144,6 @@ def test_neighbouring_seeds_share_no_trial(tmp_path: Path) -> None:
     assert all(0 <= seed < 2**31 for seed in seeds)
 
 
-@pytest.mark.xfail(strict=True, reason="keras_tuner.engine has no tuner_utils in 1.4.8")
 def test_the_oracle_may_be_overruled_by_run_trial(tmp_path: Path) -> None:
     """A subclass that returns a number, as KerasTuner allows, is recorded."""
 
@@ -159,7 +158,6 @@ def test_the_oracle_may_be_overruled_by_run_trial(tmp_path: Path) -> None:
     assert own.log.best().score == min(r.values[RATE] for r in own.log)
 
 
-@pytest.mark.xfail(strict=True, reason="the second call replays what this oracle knows")
 def test_searching_twice_goes_on_quietly(tmp_path: Path) -> None:
     """A second call of search on the same tuner runs no trial twice and warns of nothing."""
     searched = tuner(tmp_path / "run", budget=Budget(trials=2))
@@ -276,7 +274,6 @@ def test_promoting_a_trial_that_had_stopped_costs_nothing(tmp_path: Path) -> Non
     assert searched.run.best_weights_path(record.trial_id).exists()
 
 
-@pytest.mark.xfail(strict=True, reason="a tie names the parent, whose weights are deleted")
 def test_the_best_model_of_a_lineage_is_at_hand(tmp_path: Path) -> None:
     """Where a promoted trial only keeps its parent's score, the best model still loads."""
     halving = HyperbandOracle(
