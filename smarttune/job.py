@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -156,6 +157,7 @@ def search(
     manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
     job = _job(suggestion, goal, seed, manifest["test_fraction"])
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
+    job.check(chosen, budget)
     made = _create(Path(run) if run is not None else _default_path(suggestion), manifest, job)
     return _carry_out(made, job, budget, book, began=began, spent=0.0, on_event=on_event)
 
@@ -370,14 +372,32 @@ def _manifest(suggestion: Suggestion, budget: Budget, goal: Objective, seed: int
         "test_fraction": _test_fraction(len(dataset.features)),
         "data": {
             "where": dataset.where,
-            "read_options": {
-                k: str(v) if isinstance(v, Path) else v for k, v in dataset.read_options.items()
-            },
+            "digest": _digest(dataset),
+            "read_options": _read_options(dataset),
             "rows": len(dataset.features),
         },
         "command": sys.argv,
         "environment": _environment(),
     }
+
+
+def _read_options(dataset: Dataset) -> dict[str, Any]:
+    """How to read the data again, from whatever folder."""
+    options = dict(dataset.read_options)
+    if options.get("path") is not None:
+        options["path"] = str(Path(options["path"]).absolute())
+    return options
+
+
+def _digest(dataset: Dataset) -> str:
+    """A fingerprint of every cell in its place; the split goes by the order of the rows."""
+    from pandas.util import hash_pandas_object
+
+    digest = hashlib.sha256()
+    for part in (dataset.features, dataset.target):
+        if part is not None:
+            digest.update(hash_pandas_object(part, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _environment() -> dict[str, str]:
@@ -428,7 +448,8 @@ def _same_data(run: Run, data: Any, target: Any) -> Dataset:
         )
     dataset = read(source, name, **options) if data is None else read(data, target)
     now = measure(dataset, problem=run.fingerprint.problem, drop=run.manifest["drop"])
-    if now.model_copy(update={"source": run.fingerprint.source}) != run.fingerprint:
+    same = now.model_copy(update={"source": run.fingerprint.source}) == run.fingerprint
+    if not same or _digest(dataset) != run.manifest["data"]["digest"]:
         raise DataError(
             dataset.where,
             received="the data have changed since the run began",

@@ -139,7 +139,8 @@ SCENARIOS: list[tuple[type[SmartTuneError], Scenario]] = [
 def tree(root: type[SmartTuneError]) -> set[type[SmartTuneError]]:
     """A class and all below it that belong to the package."""
     below = {c for child in root.__subclasses__() for c in tree(child)}
-    return {c for c in {root, *below} if c.__module__.startswith("smarttune")}
+    # Oracles refine one of these for KerasTuner's sake; it is not a kind of its own.
+    return {c for c in {root, *below} if c.__module__ == "smarttune.errors"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -66,6 +67,8 @@ class Sitting:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 env=environment(),
+                # A test run in the background is deaf to Ctrl-C, and so would be its children.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             )
 
     def wait_for(self, event: str, already: int) -> bool:
@@ -325,3 +328,28 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert len(recorded(tmp_path / "run")) >= 1
     assert not Run.load(tmp_path / "run").is_finished
+
+
+def test_a_disk_that_fills_amid_a_search_is_no_loss(tmp_path: Path) -> None:
+    """When the first trial cannot be recorded the search says so, and goes on once it can."""
+    write_table(tmp_path / "data.csv")
+    arguments = ["search", "data.csv", "--strategy", "random", *OPTIONS, "--trials", "2"]
+    full = 60_000  # bytes; an empty study alone takes more
+
+    refused = subprocess.run(
+        [sys.executable, "-m", "smarttune", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)),
+    )
+    assert refused.returncode == 2
+    assert "Error: run/study.db: the trial cannot be recorded" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert recorded(tmp_path / "run") == {}
+
+    resumed = sit(tmp_path, "random")
+    assert resumed.end() == 0, resumed.errors.read_text()
+    assert len(recorded(tmp_path / "run")) == 2

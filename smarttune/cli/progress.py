@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from smarttune.files import finite
 from smarttune.space import show_value
 
 _ROWS = 8  # ours: trials shown live
@@ -33,7 +34,7 @@ def shown(*, plain: bool, as_json: bool, quiet: bool = False) -> Iterator[OnEven
     if quiet:
         yield lambda event: None
     elif as_json:
-        yield lambda event: typer.echo(json.dumps(event))
+        yield lambda event: typer.echo(json.dumps(finite(event)))
     elif plain or not console.is_terminal:
         yield PlainView()
     else:

@@ -169,6 +169,19 @@ class TableJob:
             )
         ]
 
+    def check(self, strategy: str, budget: Budget) -> None:
+        """Refuse before anything is written what the first trial would refuse.
+
+        Raises:
+            OptionError: If the grid has too many configurations.
+        """
+        if strategy == "grid":
+            oracle = self.oracle(strategy, budget)
+            hp = oracle.get_space()
+            self.hypermodel().declare_hyperparameters(hp)
+            oracle.update_space(hp)
+            _ = oracle.grid_size
+
     def oracle(self, strategy: str, budget: Budget) -> RepairedOracle:
         """The strategy, told the recommendation and its priors."""
         shared: dict[str, Any] = {
