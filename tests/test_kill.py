@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -335,15 +334,18 @@ def test_a_disk_that_fills_amid_a_search_is_no_loss(tmp_path: Path) -> None:
     write_table(tmp_path / "data.csv")
     arguments = ["search", "data.csv", "--strategy", "random", *OPTIONS, "--trials", "2"]
     full = 60_000  # bytes; an empty study alone takes more
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({full}, {full}));"
+        "from smarttune.cli import main; main()"
+    )
 
     refused = subprocess.run(
-        [sys.executable, "-m", "smarttune", *arguments],
+        [sys.executable, "-c", program, *arguments],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         env=environment(),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (full, full)),
     )
     assert refused.returncode == 2
     assert "Error: run/study.db: the trial cannot be recorded" in refused.stderr

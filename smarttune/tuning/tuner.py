@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -202,7 +203,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             if hasattr(self.hypermodel, "reseed"):
                 self.hypermodel.reseed(plan.seed)
             model = self._build_hypermodel(trial.hyperparameters)
-            num_parameters = int(sum(v.size for v in map(_array, model.trainable_variables)))
+            num_parameters = sum(math.prod(v.shape) for v in model.trainable_variables)
             if plan.epochs.start:
                 assert plan.parent is not None
                 set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
@@ -486,10 +487,6 @@ def _configuration(trial: Trial) -> dict[str, Value]:
         for name, value in trial.hyperparameters.values.items()
         if not name.startswith(_BOOKKEEPING)
     }
-
-
-def _array(variable: Any) -> Any:
-    return keras.ops.convert_to_numpy(variable)
 
 
 def _is_oom(error: Exception) -> bool:
