@@ -54,7 +54,7 @@ def mixed(rows: int = 200) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "size": np.where(rng.random(rows) < 0.1, np.nan, size),
-            "color": np.where(rng.random(rows) < 0.1, None, color),
+            "color": pd.Series(color).mask(rng.random(rows) < 0.1),
             "member": rng.choice([True, False], rows),
             "bought": pd.date_range("2021-03-01", periods=rows, freq="19h").astype(str),
             "y": np.where(size + 8 * (color == "red") + rng.normal(0, 3, rows) > 52, "yes", "no"),

@@ -30,8 +30,8 @@ def codec(problem: str, **settings: Any) -> TargetCodec:
 
 def logit(share: Any) -> np.ndarray:
     """Log-odds of a probability."""
-    share = np.asarray(share)
-    return np.log(share / (1 - share))
+    odds: np.ndarray = np.asarray(share) / (1 - np.asarray(share))
+    return np.log(odds)
 
 
 def test_binary_metrics_by_hand() -> None:
@@ -124,8 +124,8 @@ def outputs_of(problem: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
         truth = rng.normal(size=(rows, 1))
         return truth + rng.normal(size=(rows, 1)), truth
     if problem == "multiclass":
-        truth = rng.integers(0, 3, rows)
-        return rng.normal(size=(rows, 3)) + np.eye(3)[truth], truth
+        labels = rng.integers(0, 3, rows)
+        return rng.normal(size=(rows, 3)) + np.eye(3)[labels], labels
     width = 2 if problem == "multilabel" else 1
     truth = rng.integers(0, 2, (rows, width)).astype(float)
     outputs = rng.normal(size=(rows, width)) + truth

@@ -33,7 +33,7 @@ class Variable:
 class Clocked(Clock):
     """A clock that stands where the test puts it."""
 
-    elapsed = 0.0  # type: ignore[assignment]
+    elapsed = 0.0
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -165,7 +165,7 @@ def test_the_deadline_is_kept_within_a_step() -> None:
 
     watched.on_train_batch_end(0)
     assert not watched.model.stop_training
-    clock.elapsed = 10.0  # type: ignore[misc]
+    clock.elapsed = 10.0
     watched.on_train_batch_end(1)
 
     assert watched.model.stop_training
