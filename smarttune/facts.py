@@ -76,10 +76,20 @@ data.words_per_sample | float | words | median words per text | | --words-per-sa
 data.vocabulary_size | int | words | distinct words that occur at least twice | | --vocabulary-size
 data.sequence_length | int | steps | 95th percentile of the sequence lengths | | --sequence-length
 data.max_sequence_length | int | steps | longest sequence
+data.num_text_features | int | features | input columns of free text
 data.corpus_chars | int | characters | characters of training text | | --corpus-chars
 data.audio_hours | float | hours | hours of audio | | --audio-hours
 data.image_side | int | pixels | shorter side of the images | | --image-side
 data.image_channels | int | channels | channels of the images
+data.sample_rate | float | hertz | samples per second of the recordings
+data.clip_seconds | float | seconds | median length of a recording
+data.num_steps | int | steps | time steps of all series together
+data.num_series | int | series | series in the data
+data.num_variables | int | variables | values measured at each step, those to forecast included
+data.horizon | int | steps | steps to forecast | | --horizon
+data.season_length | int | steps | steps of the strongest season; absent where there is none
+data.window_length | int | steps | steps of history that a forecast reads, declared by the user | | --window-length
+data.num_groups | int | groups | groups of samples that belong together
 data.flip_sensitive | bool | | mirroring a sample changes its label, declared by the user
 data.pretrained_available | bool | | pretrained weights are at hand, declared by the user
 data.domain_similar | bool | | the data resemble those of the pretrained weights, declared by the user

@@ -1,4 +1,4 @@
-"""What reading yields: the input columns, the target and what is known of their source."""
+"""What reading yields: the samples, their target and what is known of their source."""
 
 from __future__ import annotations
 
@@ -9,27 +9,43 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from smarttune.data.content import Content
+
 # Called with the share of the source that has been read, from 0 to 1.
 Progress = Callable[[float], None]
 
 
 class ReadOptions(TypedDict, total=False):
-    """How a text table is written; what is left out is detected.
+    """How a source is written; what is left out is detected.
 
     Keys:
-        delimiter: The character between fields.
-        encoding: The character encoding, as Python names it.
-        header: Whether the first line holds the column names.
+        delimiter: The character between the fields of a text table.
+        encoding: The character encoding of text, as Python names it.
+        header: Whether the first line of a text table holds the column names.
+        task: The kind of data, where the source itself does not tell.
+        group: Column whose equal values belong together; a split never parts them.
+        time: Column with the time stamps of a series.
+        series: Column that tells several series in one table apart.
+        horizon: Steps of a series to forecast.
+        sample_rate: Samples per second of recordings that do not say so themselves.
+        masks: Folder with one label picture for each picture (segmentation).
     """
 
     delimiter: str | None
     encoding: str | None
     header: bool | None
+    task: str | None
+    group: str | None
+    time: str | None
+    series: str | None
+    horizon: int | None
+    sample_rate: int | None
+    masks: str | None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A table that has been read, with clean column types.
+    """Samples that have been read or can be read, one row of columns each.
 
     Every column is bool, integer, float, datetime or text with NaN for missing cells;
     rows without a target are already gone.
@@ -46,6 +62,9 @@ class Dataset:
         read_options: How to read it again: `path`, `target`, and for text tables `delimiter`,
             `encoding` and `header`, which are keyword arguments of `read`.
         num_without_target: Rows (among those kept) that were dropped for want of a target.
+        task: The kind of data, a value of the fact `data.task`.
+        content: What samples hold beyond columns; None for tables.
+        groups: One label per row; rows with equal labels are never parted by a split.
     """
 
     name: str
@@ -57,6 +76,9 @@ class Dataset:
     where: str = "X"
     read_options: dict[str, Any] = field(default_factory=dict)
     num_without_target: int = 0
+    task: str = "tabular"
+    content: Content | None = None
+    groups: pd.Series | None = None
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class HyperparameterDef(NamedTuple):
 
 # name | kind | unit | about | names or numbers that mean something
 _CANONICAL = """
-model.family | str |  | kind of network | mlp resnet_mlp ngram_mlp sepcnn cnn unet rnn transformer
+model.family | str |  | kind of network | mlp resnet_mlp ngram_mlp sepcnn cnn unet rnn tcn transformer pretrained
 model.num_layers | int | layers | hidden dense layers, the output layer not counted | 0..
 model.units | int | units | width of the hidden layers | 1..
 model.activation | str |  | activation of the hidden layers | relu relu6 leaky_relu elu selu celu gelu silu swish mish softplus softsign tanh sigmoid hard_sigmoid hard_silu linear exponential glu
@@ -70,7 +70,19 @@ model.filters | int | filters | filters of the first convolution stage | 1..
 model.num_stages | int |  | resolution levels of a convolutional network | 1..
 model.downsampling | str |  | how a convolutional network shrinks its input | strided pooled dilated
 model.pooling_head | str |  | what joins the convolutions to the output | global_average flatten_dense
+model.convolutions_per_stage | int | layers | convolutions at each resolution | 1..
+model.multiscale_head | bool |  | parallel dilated convolutions before a dense output (ASPP)
+model.dilation_base | int |  | factor by which the dilation grows from layer to layer | 1..
 model.num_heads | int |  | attention heads | 1..
+model.vocabulary_size | int | words | most frequent words or word groups that are told apart | 2..
+model.ngram_size | int | words | longest run of words that is counted as one | 1..
+model.max_sequence_length | int | steps | words, characters or steps read of each sample | 1..
+model.image_side | int | pixels | side to which images are scaled | 1..
+model.num_mel_bands | int |  | frequency bands of the spectrogram | 1..
+model.frame_seconds | float | seconds | length of one frame of the spectrogram | 0..
+model.hop_seconds | float | seconds | distance between frames of the spectrogram | 0..
+model.window_length | int | steps | steps of history that a forecast reads | 1..
+model.window_normalization | str |  | what is taken off each window before the network sees it | none last_value mean
 optimizer.name | str |  | optimizer | adamw adam nadam sgd rmsprop adagrad lion
 optimizer.learning_rate | float |  | learning rate, the peak of the schedule | 1e-12..1e3
 optimizer.momentum | float |  | momentum of SGD | 0..1
@@ -91,7 +103,9 @@ training.epochs | int | epochs | most passes over the training data | 1..
 training.precision | str |  | dtype policy | float32 mixed_float16 mixed_bfloat16
 training.label_smoothing | float |  | share of the target spread over the other classes | 0..1
 training.class_weight | str |  | weighting of the classes in the loss | none balanced
-training.augmentation | str |  | random changes of the inputs while training
+training.augmentation | str |  | random changes of the inputs while training | none shift shift_flip shift_flip_color masks
+training.frozen_fraction | float |  | share of the epochs in which pretrained weights stay as they are | 0..1
+training.unfrozen_factor | float |  | factor on the learning rate once pretrained weights learn too | 0..1
 training.early_stopping.patience | int | epochs | epochs without gain before a trial is stopped | 1..
 training.early_stopping.window | int | epochs | epochs averaged before they are compared | 1..
 training.early_stopping.mode | str |  | stop early, or run to the end and keep the best epoch | stop best_checkpoint

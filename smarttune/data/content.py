@@ -1,0 +1,55 @@
+"""What samples hold beyond columns: texts, pictures, recordings, sequences, series."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from smarttune.space import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from smarttune.data.dataset import Progress
+
+
+class Content(ABC):
+    """The contents of the samples of one data set, read when they are asked for.
+
+    Attributes:
+        task: The kind of data, a value of the fact `data.task`.
+    """
+
+    task: ClassVar[str]
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples; rows of the data set's frame of features."""
+
+    @abstractmethod
+    def take(self, rows: npt.NDArray[np.int64]) -> Any:
+        """Return the raw contents of some samples, in the order of `rows`."""
+
+    @abstractmethod
+    def select(self, rows: npt.NDArray[np.int64]) -> Content:
+        """Return the content of some samples only, numbered from 0."""
+
+    @abstractmethod
+    def facts(self, progress: Progress | None = None) -> dict[str, Value]:
+        """Measure the contents, in bounded memory.
+
+        Args:
+            progress: Called with the share that has been measured, from 0 to 1.
+
+        Returns:
+            Facts by their full names, such as `data.image_side`.
+        """
+
+    @abstractmethod
+    def digest(self) -> str:
+        """A hash that changes when the contents do."""
+
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of the contents, one sentence each."""
+        return ()
