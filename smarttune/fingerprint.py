@@ -1,4 +1,4 @@
-"""Dataset to fingerprint: what a table holds, measured, and the facts that follow from it."""
+"""Dataset to fingerprint: what the data hold, measured, and the facts that follow from it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from smarttune.data import Dataset
+from smarttune.data.content import Content
+from smarttune.data.dataset import Progress
 from smarttune.data.kinds import ColumnKind, Kind, kind_of
 from smarttune.data.leakage import leaking_columns, row_hashes
 from smarttune.data.names import SHOWN_NAMES, listed
@@ -15,6 +17,7 @@ from smarttune.data.problem import Label, TargetProfile, target_profile
 from smarttune.data.statistics import ColumnStatistics, column_statistics
 from smarttune.errors import DataError, did_you_mean
 from smarttune.facts import Facts
+from smarttune.space import Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +33,9 @@ IMBALANCE_TO_WARN = 10.0
 # ours: shares of repeated rows and of missing cells that deserve a sentence.
 DUPLICATES_TO_WARN = 0.01
 MISSING_TO_WARN = 0.5
+
+
+USABLE = ("numeric", "categorical", "boolean", "datetime", "text")
 
 
 class ColumnProfile(BaseModel):
@@ -52,21 +58,23 @@ class ColumnProfile(BaseModel):
 
 
 class Fingerprint(BaseModel):
-    """Everything measured about a table; turns to JSON and back without loss.
+    """Everything measured about a data set; turns to JSON and back without loss.
 
     Attributes:
+        task: The kind of data: tabular, text, image, audio, sequence or timeseries.
         source: The path, or "X" for data in memory.
         num_rows: Rows of the source.
         num_rows_seen: Rows measured: those kept that have a target.
         num_usable: Rows of the source that have a target; an estimate where sampled.
         sampled: Whether only a random part was read.
         target: The target column, or columns joined by commas.
-        problem: binary, multiclass, multilabel or regression.
+        problem: What is predicted, a value of the fact `model.problem`.
         problem_evidence: Why, as a sentence.
         classes: Labels in sorted order (the last one of two is the positive class); the label
             columns for multilabel; empty for regression.
         class_counts: Rows of each class among those seen.
-        columns: Every input column.
+        columns: Every input column of a table.
+        content: Facts about what samples hold beyond columns, by name.
         missing_fraction: Share of missing cells in the columns used.
         duplicate_fraction: Share of rows that repeat an earlier row in the columns used and
             the target.
@@ -77,6 +85,7 @@ class Fingerprint(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: str = "tabular"
     source: str
     num_rows: int
     num_rows_seen: int
@@ -88,6 +97,7 @@ class Fingerprint(BaseModel):
     classes: tuple[Label, ...] = ()
     class_counts: tuple[int, ...] = ()
     columns: tuple[ColumnProfile, ...] = ()
+    content: dict[str, Value] = {}
     missing_fraction: float = 0.0
     duplicate_fraction: float = 0.0
     target_skew: float | None = None
@@ -102,7 +112,7 @@ class Fingerprint(BaseModel):
     def facts(self) -> Facts:
         """Return what rules may read, each fact with how it was measured."""
         seen = f"{self.num_rows_seen:,} rows of {self.source}"
-        counted = Facts.of(self._column_values(), origin="measured", how=f"columns of {seen}")
+        counted = Facts.of(self._input_values(), origin="measured", how=f"inputs of {seen}")
         target = Facts.of(
             self._target_values(), origin="measured", how=f"target `{self.target}` of {seen}"
         )
@@ -111,7 +121,8 @@ class Fingerprint(BaseModel):
         )
         estimated = "estimated from a sample" if self.sampled else "rows that have a target"
         rows = Facts.of({"data.num_samples": self.num_usable}, origin="measured", how=estimated)
-        return counted | target | problem | rows
+        content = Facts.of(self.content, origin="measured", how=f"contents of {seen}")
+        return counted | target | problem | rows | content
 
     def column_facts(self) -> dict[str, Facts]:
         """Return, for each used categorical column, the facts of rules on single columns."""
@@ -128,28 +139,31 @@ class Fingerprint(BaseModel):
             if column.kind == "categorical"
         }
 
+    def _input_values(self) -> dict[str, Any]:
+        shared = {"data.task": self.task, "data.duplicate_fraction": self.duplicate_fraction}
+        return shared | (self._column_values() if self.task == "tabular" else {})
+
     def _column_values(self) -> dict[str, Any]:
         used = self.used_columns
         levels = [c.cardinality for c in used if c.kind == "categorical"]
         return {
-            "data.task": "tabular",
             "data.num_features": len(used),
             "data.num_numeric_features": sum(c.kind in ("numeric", "datetime") for c in used),
             "data.num_categorical_features": len(levels),
+            "data.num_text_features": sum(c.kind == "text" for c in used),
             "data.missing_fraction": self.missing_fraction,
-            "data.duplicate_fraction": self.duplicate_fraction,
             "data.max_cardinality": max(levels, default=None),
             "data.heavy_tailed": any(c.heavy_tailed for c in used),
         }
 
     def _target_values(self) -> dict[str, Any]:
-        several = self.problem in ("multiclass", "multilabel")
+        several = len(self.classes) > 2 or self.problem in ("multiclass", "multilabel")  # noqa: PLR2004
         values: dict[str, Any] = {
             "data.num_outputs": len(self.classes) if several else 1,
             "data.num_classes": len(self.classes) or None,
             "data.target_skew": self.target_skew,
         }
-        if self.problem in ("binary", "multiclass"):
+        if self.problem in ("binary", "multiclass") and self.class_counts:
             counts = self.class_counts
             values["data.imbalance_ratio"] = max(counts) / min(counts)
             values["data.min_class_fraction"] = min(counts) / sum(counts)
@@ -159,19 +173,26 @@ class Fingerprint(BaseModel):
 
 
 def measure(
-    dataset: Dataset, *, problem: str | None = None, drop: Sequence[str] = ()
+    dataset: Dataset,
+    *,
+    problem: str | None = None,
+    drop: Sequence[str] = (),
+    progress: Progress | None = None,
 ) -> Fingerprint:
-    """Measure a table. The same rows in another order measure the same up to rounding.
+    """Measure a data set. The same rows in another order measure the same up to rounding.
 
     Args:
-        dataset: What `smarttune.data.read` returned, with a target.
-        problem: binary, multiclass, multilabel or regression, where the guess is wrong.
+        dataset: What `smarttune.data.read` returned.
+        problem: What is predicted, where the guess is wrong.
         drop: Input columns that must not be used.
+        progress: Called with the share that has been measured, from 0 to 1.
 
     Raises:
-        DataError: If the table cannot be learnt from.
+        DataError: If the data cannot be learnt from.
         OptionError: If `problem` does not fit the target.
     """
+    if dataset.content is not None:
+        return _measure_content(dataset, dataset.content, problem, progress)
     target = _checked_target(dataset, drop)
     goal = target_profile(target, problem, where=dataset.where)
     frame = dataset.features
@@ -182,7 +203,13 @@ def measure(
     hashes = row_hashes(frame[used], statistics)
     leaks = _leaks(frame[used], statistics, target, goal.problem, hashes)
     missing = sum(c.num_missing for c in columns if c.used) / (len(frame) * len(used))
+    content: dict[str, Value] = {}
+    if texts := _only_texts(columns):
+        from smarttune.data.texts import TextContent
+
+        content = TextContent(dataset.features[texts]).facts(progress)
     fingerprint = Fingerprint(
+        task="text" if texts else "tabular",
         source=dataset.where,
         num_rows=dataset.num_rows,
         num_rows_seen=len(frame),
@@ -194,6 +221,7 @@ def measure(
         classes=goal.classes,
         class_counts=goal.class_counts,
         columns=columns,
+        content=content | _group_facts(dataset),
         missing_fraction=missing,
         duplicate_fraction=_duplicate_fraction(hashes, target),
         target_skew=goal.skew,
@@ -203,6 +231,43 @@ def measure(
     return fingerprint.model_copy(
         update={"warnings": (*dataset.warnings, *_warnings(fingerprint, goal))}
     )
+
+
+def _only_texts(columns: Sequence[ColumnProfile]) -> list[str]:
+    """The used columns where all of them are free text."""
+    used = [c for c in columns if c.used]
+    return [c.name for c in used] if all(c.kind == "text" for c in used) else []
+
+
+def _group_facts(dataset: Dataset) -> dict[str, Value]:
+    return {} if dataset.groups is None else {"data.num_groups": int(dataset.groups.nunique())}
+
+
+def _measure_content(
+    dataset: Dataset, content: Content, problem: str | None, progress: Progress | None
+) -> Fingerprint:
+    """Measure samples that are no rows of a table."""
+    goal = content.goal(problem)
+    if goal is None:
+        goal = target_profile(_checked_target(dataset, ()), problem, where=dataset.where)
+    facts = content.facts(progress)  # may find samples that cannot be read
+    fingerprint = Fingerprint(
+        task=dataset.task,
+        source=dataset.where,
+        num_rows=dataset.num_rows,
+        num_rows_seen=len(dataset.features),
+        num_usable=_num_usable(dataset),
+        sampled=dataset.sampled,
+        target=goal.name,
+        problem=goal.problem,
+        problem_evidence=goal.evidence,
+        classes=goal.classes,
+        class_counts=goal.class_counts,
+        content=facts | _group_facts(dataset),
+        target_skew=goal.skew,
+    )
+    warnings = (*dataset.warnings, *content.warnings(), *_warnings(fingerprint, goal))
+    return fingerprint.model_copy(update={"warnings": tuple(dict.fromkeys(warnings))})
 
 
 def _checked_target(dataset: Dataset, drop: Sequence[str]) -> pd.Series | pd.DataFrame:
@@ -238,7 +303,7 @@ def _profiles(
 ) -> tuple[ColumnProfile, ...]:
     """Return every column, some of them used."""
     usable = {
-        n for n, k in kinds.items() if k.kind in ("numeric", "categorical", "boolean", "datetime")
+        n for n, k in kinds.items() if k.kind in USABLE
     } - drop
     if not usable:  # row numbers may be all there is: y as a function of the position
         rows = [n for n, k in kinds.items() if k.row_numbers and n not in drop]

@@ -35,7 +35,7 @@ from smarttune.tuning import Budget, Run, parse_duration
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
-    from smarttune.tuning.table import TableJob
+    from smarttune.tuning.preparing import SearchJob
 
 # ours: rows held back for one honest test at the end; a large table needs a smaller share.
 TEST_FRACTION = 0.15
@@ -85,8 +85,9 @@ def search(
     """Search for a better model than the recommended one, and keep everything in a run.
 
     Args:
-        data: A csv or parquet file, a pandas or polars frame, or a NumPy array.
-        target: Name of the target column, several for multilabel, or the array itself.
+        data: A file, a folder, a frame or arrays; see `smarttune.data.read`.
+        target: Name of the target column, several for multilabel, or the array itself; None
+            where the data hold it, such as folders of classes.
         time: Wall time as "10m" or in seconds, everything included.
         trials: Trials to run.
         epochs: Epochs to train over all trials.
@@ -103,7 +104,8 @@ def search(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
-        read_options: `delimiter`, `encoding`, `header` of a text file, where detection fails.
+        read_options: What the source itself does not tell; see
+            `smarttune.data.dataset.ReadOptions`.
         on_event: Called with every event as a dict.
 
     Returns:
@@ -122,7 +124,7 @@ def search(
         )
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
-    from smarttune.tuning.table import check_strategy, with_budget
+    from smarttune.tuning.preparing import check_strategy, with_budget
 
     if strategy != "auto":
         check_strategy(strategy)
@@ -206,7 +208,7 @@ def resume(
 
 def _carry_out(
     run: Run,
-    job: TableJob,
+    job: SearchJob,
     budget: Budget,
     book: Rulebook,
     *,
@@ -244,7 +246,7 @@ def _carry_out(
 
 
 def _announce(
-    run: Run, on_event: OnEvent | None, event: str, budget: Budget, job: TableJob
+    run: Run, on_event: OnEvent | None, event: str, budget: Budget, job: SearchJob
 ) -> None:
     details = {"run": str(run.path), "strategy": run.manifest["strategy"]}
     line = run.note(event, **details, budget=asdict(budget), objective=list(job.objective))
@@ -346,12 +348,12 @@ def _objective(direction: Direction | None, suggestion: Suggestion) -> Objective
     return objective(name, direction, problem=suggestion.fingerprint.problem)
 
 
-def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> TableJob:
-    from smarttune.tuning.table import TableJob
+def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> SearchJob:
+    from smarttune.tuning.preparing import SearchJob
 
     assert suggestion.dataset is not None
     assert suggestion.fingerprint is not None
-    return TableJob(
+    return SearchJob(
         suggestion.dataset,
         suggestion.fingerprint,
         suggestion.recommendation,
@@ -365,7 +367,7 @@ def _manifest(suggestion: Suggestion, budget: Budget, goal: Objective, seed: int
     dataset = suggestion.dataset
     assert dataset is not None
     return {
-        "kind": "table",
+        "kind": suggestion.fingerprint.task if suggestion.fingerprint else "tabular",
         "objective": goal._asdict(),
         "budget": asdict(budget),
         "seed": seed,
@@ -390,10 +392,12 @@ def _read_options(dataset: Dataset) -> dict[str, Any]:
 
 
 def _digest(dataset: Dataset) -> str:
-    """A fingerprint of every cell in its place; the split goes by the order of the rows."""
+    """A hash of every sample in its place; the split goes by the order of the rows."""
     from pandas.util import hash_pandas_object
 
     digest = hashlib.sha256()
+    if dataset.content is not None:
+        digest.update(dataset.content.digest().encode())
     for part in (dataset.features, dataset.target):
         if part is not None:
             digest.update(hash_pandas_object(part, index=False).to_numpy().tobytes())
@@ -420,7 +424,7 @@ def _default_path(suggestion: Suggestion) -> Path:
     return path
 
 
-def _create(path: Path, manifest: Mapping[str, Any], job: TableJob) -> Run:
+def _create(path: Path, manifest: Mapping[str, Any], job: SearchJob) -> Run:
     files = {
         "recommendation.json": job.recommendation.to_json(),
         "fingerprint.json": json.loads(job.fingerprint.model_dump_json()),
@@ -446,7 +450,7 @@ def _same_data(run: Run, data: Any, target: Any) -> Dataset:
             expected="the same data again",
             mend="Call smarttune.resume(run, data=..., target=...) with them.",
         )
-    dataset = read(source, name, **options) if data is None else read(data, target)
+    dataset = read(source, name, **options) if data is None else read(data, target, **options)
     now = measure(dataset, problem=run.fingerprint.problem, drop=run.manifest["drop"])
     same = now.model_copy(update={"source": run.fingerprint.source}) == run.fingerprint
     if not same or _digest(dataset) != run.manifest["data"]["digest"]:

@@ -63,6 +63,7 @@ DIRECTIONS: dict[str, Direction] = {
     "binary_io_u": "max",
     "dice": "max",
     "perplexity": "min",
+    "bits_per_character": "min",
 }
 
 # The metrics that SmartTune's own models log for each problem.
@@ -76,6 +77,10 @@ PROBLEM_METRICS: dict[str, tuple[str, ...]] = {
         "root_mean_squared_error",
         "r2_score",
     ),
+    "forecasting": ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error"),
+    "segmentation": ("accuracy", "mean_io_u", "crossentropy"),
+    "language_model": ("crossentropy", "accuracy", "perplexity"),
+    "char_language_model": ("crossentropy", "accuracy", "bits_per_character"),
 }
 
 

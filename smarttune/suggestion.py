@@ -51,9 +51,10 @@ def suggest(
     """Recommend every hyperparameter, from data, from facts, or from both.
 
     Args:
-        data: A csv or parquet file, a pandas or polars frame, a NumPy array, or
-            None if `facts` say enough.
-        target: Name of the target column, several for multilabel, or the array itself.
+        data: A file, a folder, a frame or arrays (see `smarttune.data.read`), or None if
+            `facts` say enough.
+        target: Name of the target column, several for multilabel, or the array itself; None
+            where the data hold it, such as folders of classes.
         facts: Declared facts; they win over measured ones.
         pinned: Hyperparameters fixed by the user.
         rules: A rulebook, or folders with rules beside the built-in ones.
@@ -61,7 +62,8 @@ def suggest(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
-        read_options: `delimiter`, `encoding`, `header` of a text file, where detection fails.
+        read_options: What the source itself does not tell; see
+            `smarttune.data.dataset.ReadOptions`.
 
     Returns:
         The recommendation, with `because` and `overruled` for every setting.
@@ -129,10 +131,35 @@ def make_suggestion(
     from smarttune.data import Dataset, read
     from smarttune.fingerprint import measure
 
-    dataset = data if isinstance(data, Dataset) else read(data, target, **(read_options or {}))
     asked = problem or declared.value("model.problem")
-    fingerprint = measure(dataset, problem=None if asked is None else str(asked), drop=drop)
+    options = declared_options(declared, asked) | dict(read_options or {})
+    dataset = data if isinstance(data, Dataset) else read(data, target, **options)
+    fingerprint = measure(
+        dataset,
+        problem=None if asked is None else str(asked),
+        drop=drop,
+        progress=options.get("progress"),
+    )
     return suggestion_of(dataset, fingerprint, declared, book, pinned)
+
+
+# Problems that only one kind of data has, so that naming the problem says how to read.
+_TASK_OF_PROBLEM = {
+    "char_language_model": "text",
+    "language_model": "text",
+    "forecasting": "timeseries",
+    "segmentation": "image",
+}
+
+
+def declared_options(declared: Facts, problem: object) -> dict[str, Any]:
+    """How to read data of which the user declared the kind, the problem or the horizon."""
+    known = {
+        "task": declared.value("data.task") or _TASK_OF_PROBLEM.get(str(problem)),
+        "horizon": declared.value("data.horizon"),
+        "sample_rate": declared.value("data.sample_rate"),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def suggestion_of(

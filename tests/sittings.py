@@ -77,7 +77,7 @@ from smarttune.job import prepare_backend
 prepare_backend()
 import keras_tuner, matplotlib.figure, optuna.storages._rdb.storage
 import smarttune.report.files, smarttune.report.html
-import smarttune.tuning.finishing, smarttune.tuning.table, smarttune.tuning.tuner
+import smarttune.tuning.finishing, smarttune.tuning.preparing, smarttune.tuning.tuner
 from smarttune.cli import run
 for line in sys.stdin:
     order = json.loads(line)

@@ -54,7 +54,7 @@ def test_every_column_is_profiled() -> None:
         "town": ("categorical", True),
         "member": ("boolean", True),
         "since": ("datetime", True),
-        "note": ("text", False),
+        "note": ("text", True),
         "one": ("constant", False),
     }
     assert columns["age"].num_missing == 20

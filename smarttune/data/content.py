@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from smarttune.data.dataset import Progress
+    from smarttune.data.problem import TargetProfile
 
 
 class Content(ABC):
@@ -45,6 +46,20 @@ class Content(ABC):
         Returns:
             Facts by their full names, such as `data.image_side`.
         """
+
+    def goal(self, problem: str | None) -> TargetProfile | None:
+        """What the contents themselves ask to be predicted: a forecast, the next character.
+
+        Args:
+            problem: What the user says it is.
+
+        Returns:
+            None where a target beside the contents is predicted.
+
+        Raises:
+            OptionError: If the problem does not fit the contents.
+        """
+        return None
 
     @abstractmethod
     def digest(self) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from smarttune.data.content import Content
@@ -79,6 +81,16 @@ class Dataset:
     task: str = "tabular"
     content: Content | None = None
     groups: pd.Series | None = None
+
+    def select(self, rows: npt.NDArray[np.int64]) -> Dataset:
+        """Return some samples only, numbered from 0."""
+        return replace(
+            self,
+            features=self.features.iloc[rows].reset_index(drop=True),
+            target=None if self.target is None else self.target.iloc[rows].reset_index(drop=True),
+            content=None if self.content is None else self.content.select(rows),
+            groups=None if self.groups is None else self.groups.iloc[rows].reset_index(drop=True),
+        )
 
 
 @dataclass(frozen=True)

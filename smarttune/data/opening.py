@@ -14,26 +14,17 @@ HEAD_BYTES = 256 * 1024
 # ours: the size of the pieces in which a file is searched for a broken character.
 _BLOCK_BYTES = 1024 * 1024
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data")
+TEXT_SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".data", ".jsonl", ".ndjson")
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 def check_path(path: Path) -> None:
-    """Refuse a path that is missing, a folder, or of a kind that is not read.
+    """Refuse a path that is missing or of a kind that is not read.
 
     Raises:
         DataError: With the nearest file name of the folder where the file is missing.
     """
-    if path.is_dir():
-        tables = sorted(p.name for p in path.iterdir() if is_text(p) or is_parquet(p))
-        shown = f" It holds: {', '.join(tables[:5])}." if tables else ""
-        raise DataError(
-            str(path),
-            received="this is a folder",
-            expected="one file with a table",
-            mend=f"Name the file itself.{shown}",
-        )
     if not path.exists():
         folder = path.parent if path.parent.is_dir() else None
         near = [p.name for p in folder.iterdir()] if folder else []
@@ -42,7 +33,7 @@ def check_path(path: Path) -> None:
         raise DataError(
             str(path),
             received=missing,
-            expected="the path of a csv, tsv or parquet file",
+            expected="the path of a data file or of a folder of samples",
             mend=f"Check the path and the folder you are in.{hint}",
         )
     if not (is_text(path) or is_parquet(path)):
@@ -50,7 +41,8 @@ def check_path(path: Path) -> None:
         raise DataError(
             str(path),
             received=f"the kind of file `{path.suffix or 'without extension'}` is not read",
-            expected="one of .csv, .tsv, .txt, .data, these with .gz, or .parquet",
+            expected="a folder, or one of .csv, .tsv, .txt, .data, .jsonl, these with .gz, "
+            ".parquet, .npz or an idx file",
             mend="Save the sheet as csv." if sheet else "Convert it to csv or rename it.",
         )
 

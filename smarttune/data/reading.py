@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -24,12 +25,15 @@ def read(
     progress: Progress | None = None,
     **options: Unpack[ReadOptions],
 ) -> Dataset:
-    """Read a table and cut out what is to be predicted.
+    """Read samples and cut out what is to be predicted.
 
     Args:
-        source: The path of a csv, tsv, txt (delimiter detected; perhaps with .gz) or parquet
-            file; a pandas or polars frame; an array of shape (num_samples, num_features); a
-            dict of 1-d arrays; or a pair (X, y) of these.
+        source: The path of a csv, tsv, txt (delimiter detected; perhaps with .gz), jsonl or
+            parquet file, perhaps with a column of paths to pictures or recordings; of a
+            folder of pictures, recordings or texts by class; of an npz or idx file; a pandas
+            or polars frame; an array of shape (num_samples, num_features), (num_samples,
+            steps, features) or (num_samples, height, width, channels); a dict of 1-d arrays;
+            or a pair (X, y) of these.
         target: A column name, or a list of names (multilabel or one-hot); a position such as
             -1 where names are missing; or, for data in memory, an array with one row per
             sample. None reads inputs only, as at prediction time.
@@ -37,10 +41,10 @@ def read(
             hold are sampled even when this is None.
         seed: Seeds the choice of rows.
         progress: Called with the share of the source read, from 0 to 1.
-        **options: `delimiter`, `encoding`, `header` of a text file, where detection fails.
+        **options: What the source itself does not tell; see `ReadOptions`.
 
     Returns:
-        The clean table.
+        The samples, their target, and what is known of the source.
 
     Raises:
         DataError: If the source cannot be read or lacks what is needed.
@@ -59,16 +63,12 @@ def read(
             raise _two_targets()
         source, target = source
     if isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        names = _names_in(target, where=str(path))
-        raw, found = _read_file(
-            path, names, options, max_rows=max_rows, seed=seed, progress=progress
+        dataset = _read_path(
+            Path(source), target, options, keep=(max_rows, seed), progress=progress
         )
-        where = str(path)
-        name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
-        dataset = _finish(raw, found, None, where=where, name=name, keep=(max_rows, seed))
     else:
-        dataset = _read_memory(source, target, keep=(max_rows, seed))
+        dataset = _read_memory(source, target, options, keep=(max_rows, seed))
+    dataset = with_groups(dataset, options.get("group"))
     if progress is not None:
         progress(1.0)
     return dataset
@@ -103,36 +103,86 @@ def _names_in(target: Any, *, where: str) -> list[str]:
     )
 
 
+def _read_path(
+    path: Path,
+    target: Any,
+    options: ReadOptions,
+    *,
+    keep: tuple[int | None, int],
+    progress: Progress | None,
+) -> Dataset:
+    """Read a file or a folder."""
+    from smarttune.data.sources import read_whole, with_content
+
+    names = _names_in(target, where=str(path))
+    whole = read_whole(path, names, options, progress)
+    if isinstance(whole, Dataset):
+        whole.read_options.update(_given(options), path=str(path))
+        return _thinned(whole, keep)
+    raw, found = whole or _read_file(path, names, options, keep=keep, progress=progress)
+    raw.options.update(_given(options), path=str(path), target=_one_or_more(found))
+    name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    if _is_series(options):
+        return _series(raw, found, options, where=str(path), name=name)
+    dataset = _finish(raw, found, None, where=str(path), name=name, keep=keep)
+    return with_content(dataset, options, progress)
+
+
+def _given(options: ReadOptions) -> dict[str, Any]:
+    """What the user said beyond the dialect of a text file, which is kept as detected."""
+    dialect = ("delimiter", "encoding", "header")
+    return {k: v for k, v in options.items() if k not in dialect and v is not None}
+
+
+def _is_series(options: ReadOptions) -> bool:
+    return options.get("task") == "timeseries" or options.get("horizon") is not None
+
+
+def _series(
+    raw: RawTable, targets: list[str], options: ReadOptions, *, where: str, name: str
+) -> Dataset:
+    """A table whose rows are steps in time. It is never sampled: a gap would be a gap in time."""
+    from smarttune.data.series import series_dataset
+    from smarttune.data.tidy import tidy_frame
+
+    frame, notes = tidy_frame(raw.frame, targets=targets)
+    made = series_dataset(frame, targets, options, where)
+    warnings = (*raw.warnings, *notes, *made.warnings)
+    return replace(made, name=name, warnings=warnings, read_options=raw.options)
+
+
 def _read_file(
     path: Path,
     names: list[str],
     options: ReadOptions,
     *,
-    max_rows: int | None,
-    seed: int,
+    keep: tuple[int | None, int],
     progress: Progress | None,
 ) -> tuple[RawTable, list[str]]:
-    """Read a file; returns the table and the resolved target columns."""
+    """Read a file with a table; returns the table and the resolved target columns."""
     from smarttune.data.delimited import read_delimited
     from smarttune.data.dialect import sniff
     from smarttune.data.opening import check_path, is_parquet
     from smarttune.data.parquet import read_parquet
+    from smarttune.data.sources import read_lines
 
     check_path(path)
     where = str(path)
-    if is_parquet(path):
-        raw = read_parquet(path, max_rows=max_rows, seed=seed, progress=progress)
+    max_rows, seed = keep
+    how: dict[str, Any] = {"max_rows": max_rows, "seed": seed, "progress": progress}
+    lines = read_lines(path, options, **how)
+    if lines is not None or is_parquet(path):
+        raw = lines if lines is not None else read_parquet(path, **how)
         columns = [str(c) for c in raw.frame.columns]
         found = [resolve_target(n, columns, where=where) for n in names]
-        raw.options.update(path=where, target=_one_or_more(found))
-        return raw, found
-    # A wrong target name is reported before a large file is read.
-    columns = list(sniff(path, **options).columns)
-    found = [resolve_target(n, columns, where=where) for n in names]
-    raw = read_delimited(
-        path, options, targets=found, max_rows=max_rows, seed=seed, progress=progress
-    )
-    raw.options.update(path=where, target=_one_or_more(found))
+    else:
+        # A wrong target name is reported before a large file is read.
+        dialect: dict[str, Any] = {
+            k: options.get(k) for k in ("delimiter", "encoding", "header") if k in options
+        }
+        columns = list(sniff(path, **dialect).columns)
+        found = [resolve_target(n, columns, where=where) for n in names]
+        raw = read_delimited(path, ReadOptions(**dialect), targets=found, **how)
     return raw, found
 
 
@@ -140,9 +190,13 @@ def _one_or_more(names: list[str]) -> str | list[str] | None:
     return names[0] if len(names) == 1 else (names or None)
 
 
-def _read_memory(source: Any, target: Any, *, keep: tuple[int | None, int]) -> Dataset:
+def _read_memory(
+    source: Any, target: Any, options: ReadOptions, *, keep: tuple[int | None, int]
+) -> Dataset:
     from smarttune.data.memory import frame_of
 
+    if len(getattr(source, "shape", ())) > 2:  # noqa: PLR2004 -- more than rows and columns
+        return _thinned(_read_array(source, target, options), keep)
     frame, warnings = frame_of(source)
     names: list[str] = []
     labels: pd.DataFrame | None = None
@@ -165,8 +219,54 @@ def _read_memory(source: Any, target: Any, *, keep: tuple[int | None, int]) -> D
     columns = [str(c) for c in frame.columns]
     found = [resolve_target(n, columns, where="X") for n in names]
     raw = RawTable(frame, len(frame), warnings=tuple(warnings))
-    raw.options.update(target=_one_or_more(found))
+    raw.options.update(_given(options), target=_one_or_more(found))
+    if _is_series(options):
+        return _series(raw, found, options, where="X", name="X")
     return _finish(raw, found, labels, where="X", name="X", keep=keep)
+
+
+def _read_array(source: Any, target: Any, options: ReadOptions) -> Dataset:
+    """Pictures, (n, height, width[, channels]), or sequences, (n, steps, features)."""
+    import numpy as np
+
+    x = np.asarray(source)
+    y = None if target is None else np.asarray(target)
+    pictures = x.ndim == 4 or x.dtype == np.uint8  # noqa: PLR2004
+    if options.get("task", "image" if pictures else "sequence") == "image":
+        from smarttune.data.images import image_arrays
+
+        made = image_arrays(x, y, "X")
+    else:
+        from smarttune.data.sequences import sequence_arrays
+
+        made = sequence_arrays(x, y, None, "X")
+    made.read_options.update(_given(options))
+    return made
+
+
+def _thinned(dataset: Dataset, keep: tuple[int | None, int]) -> Dataset:
+    """At most the samples asked for, chosen at random, in their order."""
+    import numpy as np
+
+    max_rows, seed = keep
+    count = len(dataset.features)
+    if max_rows is None or count <= max_rows:
+        return dataset
+    chosen = np.sort(np.random.default_rng(seed).permutation(count)[:max_rows])
+    return replace(dataset.select(chosen), sampled=True)
+
+
+def with_groups(dataset: Dataset, column: str | None) -> Dataset:
+    """Take the column out that tells which samples belong together.
+
+    Raises:
+        DataError: If there is no such column.
+    """
+    if column is None or dataset.groups is not None:
+        return dataset
+    name = resolve_target(column, [str(c) for c in dataset.features.columns], where=dataset.where)
+    groups = dataset.features[name]
+    return replace(dataset, features=dataset.features.drop(columns=name), groups=groups)
 
 
 def _are_columns(target: Sequence[Any], frame: pd.DataFrame) -> bool:

@@ -10,10 +10,7 @@ from typing import Any
 import keras
 
 from smarttune.training import epoch_batches, num_batches
-
-# ours: validation needs no gradients, so its batches may be larger than any training
-# batch; fewer calls save time on small models.
-VALIDATION_BATCH_SIZE = 4096
+from smarttune.training.outputs import batch_size_for, chunks, in_memory, some_rows
 
 # ours: clearing the session costs about 0.3 s and frees about 6 MB per trial.
 TRIALS_PER_COLLECTION = 25
@@ -24,7 +21,8 @@ class TrainingData:
     """Arrays that stay the same over all trials of a search.
 
     Attributes:
-        x: Inputs, an array of shape (n, ...) or a dict of such.
+        x: Inputs, an array of shape (n, ...) or a dict of such; or an object that has
+            `__len__`, `shape` and `__getitem__(rows)` and reads when it is indexed.
         y: Targets, shape (n,) or (n, outputs).
         x_validation: Inputs of the validation rows.
         y_validation: Targets of the validation rows.
@@ -72,12 +70,36 @@ def fit_arrays(
         steps_per_epoch=num_batches(len(data.y), batch_size),
         initial_epoch=epochs.start,
         epochs=epochs.stop,
-        validation_data=(data.x_validation, data.y_validation),
-        validation_batch_size=VALIDATION_BATCH_SIZE,
+        **_validation(model, data),
         callbacks=list(callbacks),
         shuffle=False,  # the batches come shuffled
         verbose=0,
     )
+
+
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Validation batches that are read one after the other."""
+
+    def __init__(self, x: Any, y: Any, size: int) -> None:
+        super().__init__()
+        self.x, self.y = x, y
+        self.rows = list(chunks(len(y), size))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        rows = self.rows[index]
+        return some_rows(self.x, rows), self.y[rows]
+
+
+def _validation(model: Any, data: TrainingData) -> dict[str, Any]:
+    """How `fit` gets its validation data: whole, or batch by batch where they are read."""
+    x, y = data.x_validation, data.y_validation
+    size = batch_size_for(model, x)
+    if in_memory(x) and in_memory(y):
+        return {"validation_data": (x, y), "validation_batch_size": size}
+    return {"validation_data": _Batches(x, y, size)}
 
 
 def prepare_process() -> None:

@@ -1,4 +1,4 @@
-"""Model families, preprocessing inside the model, and narrowing of a user's own space.
+"""Networks for every kind of data, preprocessing, and narrowing of a user's own space.
 
 Names are imported when they are first asked for, so that preprocessing can be used
 without importing Keras.
@@ -12,32 +12,39 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smarttune.models.codec import TargetCodec
     from smarttune.models.declaration import declare
-    from smarttune.models.dense import DenseHyperModel, TrainingPlan
-    from smarttune.models.export import exported_model, raw_inputs
+    from smarttune.models.export import raw_inputs
+    from smarttune.models.family import NetworkHyperModel, TrainingPlan
     from smarttune.models.hypermodel import HyperModel, narrow
+    from smarttune.models.modality import Modality, Preprocessor, modality_of, preprocessor_of
     from smarttune.models.preprocessing import TablePreprocessor
 
 _HOMES = {
-    "DenseHyperModel": "dense",
     "HyperModel": "hypermodel",
+    "Modality": "modality",
+    "NetworkHyperModel": "family",
+    "Preprocessor": "modality",
     "TablePreprocessor": "preprocessing",
     "TargetCodec": "codec",
-    "TrainingPlan": "dense",
+    "TrainingPlan": "family",
     "declare": "declaration",
-    "exported_model": "export",
+    "modality_of": "modality",
     "narrow": "hypermodel",
+    "preprocessor_of": "modality",
     "raw_inputs": "export",
 }
 
 __all__ = [
-    "DenseHyperModel",
     "HyperModel",
+    "Modality",
+    "NetworkHyperModel",
+    "Preprocessor",
     "TablePreprocessor",
     "TargetCodec",
     "TrainingPlan",
     "declare",
-    "exported_model",
+    "modality_of",
     "narrow",
+    "preprocessor_of",
     "raw_inputs",
 ]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +16,24 @@ from smarttune.space import Value
 if TYPE_CHECKING:
     import pandas as pd
 
-Problem = Literal["binary", "multiclass", "multilabel", "regression"]
+Problem = Literal[
+    "binary",
+    "multiclass",
+    "multilabel",
+    "regression",
+    "forecasting",
+    "segmentation",
+    "language_model",
+    "char_language_model",
+]
+Kind = Literal["binary", "multiclass", "multilabel", "regression"]
+# Problems that are learnt as others are: many values at once, or a class at each place.
+_KINDS: dict[str, Kind] = {
+    "forecasting": "regression",
+    "segmentation": "multiclass",
+    "language_model": "multiclass",
+    "char_language_model": "multiclass",
+}
 TRANSFORMS = ("none", "standardize", "log1p_standardize")
 # ours: half a row is added to every class so that a class absent from the training
 # rows still has a finite log-probability (Jeffreys' prior).
@@ -102,19 +119,30 @@ class TargetCodec(BaseModel):
             return draft.model_copy(
                 update={"class_counts": tuple(counts.tolist()), "num_rows": len(target)}
             )
-        if problem == "regression":
-            return _fit_regression(target, names, settings, bounds)
+        if _KINDS.get(problem, problem) == "regression":
+            draft = cls(problem=cast("Problem", problem), names=names)
+            return _fit_regression(draft, target, settings, bounds)
         raise DataError(
             "problem",
             received=f"`{problem}`",
             expected="binary, multiclass, multilabel or regression",
-            mend="Tables hold one of these; give it with --problem.",
+            mend="Give one of these with --problem.",
         )
+
+    @property
+    def kind(self) -> Kind:
+        """The problem as losses see it: a forecast is a regression, a class per place multiclass."""
+        return _KINDS.get(self.problem, cast("Kind", self.problem))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether there is a class for every place of a sample: each pixel or each token."""
+        return self.kind == "multiclass" and self.problem != "multiclass"
 
     @property
     def num_outputs(self) -> int:
         """Width of the network's output layer."""
-        return len(self.classes) if self.problem == "multiclass" else len(self.names)
+        return len(self.classes) if self.kind == "multiclass" else len(self.names)
 
     def encode(self, target: pd.Series[Any] | pd.DataFrame) -> np.ndarray:
         """Targets as the network sees them.
@@ -159,17 +187,19 @@ class TargetCodec(BaseModel):
         """Logits to probabilities.
 
         Args:
-            output: Logits, shape (rows, num_outputs).
+            output: Logits, shape (rows, num_outputs), or (rows, ..., num_classes) where
+                every place has a class.
 
         Returns:
-            Shape (rows, number of classes) for binary and multiclass, rows summing to
-            1; shape (rows, number of labels) for multilabel.
+            Shape (rows, ..., number of classes) for binary and multiclass, summing to 1
+            along the last axis; shape (rows, number of labels) for multilabel.
         """
-        logits = np.asarray(output, np.float64).reshape(len(output), -1)
-        if self.problem == "multiclass":
-            powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-            normalized: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+        logits = np.asarray(output, np.float64)
+        if self.kind == "multiclass":
+            powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+            normalized: np.ndarray = powers / powers.sum(axis=-1, keepdims=True)
             return normalized
+        logits = logits.reshape(len(output), -1)
         positive = 0.5 * (1.0 + np.tanh(0.5 * logits))  # a sigmoid that cannot overflow
         return np.concatenate([1.0 - positive, positive], 1) if self.classes else positive
 
@@ -183,11 +213,13 @@ class TargetCodec(BaseModel):
             Classification: column `prediction` (the label) and `probability_LABEL` per
             class. Multilabel: `LABEL` (0 or 1) and `probability_LABEL` per label.
             Regression: `prediction`, or one column per output under its own name.
+
+        Classes of single places (pixels, tokens) have no table; their modality decodes them.
         """
         import pandas as pd
 
         output = np.asarray(output, np.float64).reshape(len(output), -1)
-        if self.problem == "regression":
+        if self.kind == "regression":
             raw = self.raw_units(output)
             names = ["prediction"] if len(self.names) == 1 else list(self.names)
             return pd.DataFrame(dict(zip(names, raw.T, strict=True)))
@@ -265,8 +297,8 @@ def _labels(problem: str, classes: Sequence[Value]) -> tuple[Value, ...]:
 
 
 def _fit_regression(
+    draft: TargetCodec,
     target: pd.Series[Any] | pd.DataFrame,
-    names: tuple[str, ...],
     settings: Mapping[str, Value],
     bounds: tuple[float, float] | None,
 ) -> TargetCodec:
@@ -285,14 +317,9 @@ def _fit_regression(
             expected="a lower bound below the upper one",
             mend="Correct the facts data.target_min and data.target_max.",
         )
-    width = len(names)
-    plain = TargetCodec(
-        problem="regression",
-        names=names,
-        shift=(0.0,) * width,
-        center=(0.0,) * width,
-        scale=(1.0,) * width,
-    )
+    width = len(draft.names)
+    neutral = {"shift": (0.0,) * width, "center": (0.0,) * width, "scale": (1.0,) * width}
+    plain = draft.model_copy(update=neutral)
     raw = plain.raw_targets(target)
     codec = plain.model_copy(
         update={

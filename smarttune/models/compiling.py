@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -139,8 +140,8 @@ class SmoothedSparseCrossentropy(keras.losses.Loss):  # type: ignore[misc]
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss per sample, shape (batch,)."""
-        indices = ops.cast(ops.reshape(y_true, (-1,)), "int32")
+        """Loss per class index, shape (batch, ...)."""
+        indices = ops.cast(ops.reshape(y_true, ops.shape(y_pred)[:-1]), "int32")
         targets = ops.one_hot(indices, y_pred.shape[-1], dtype=y_pred.dtype)
         return keras.losses.categorical_crossentropy(
             targets, y_pred, from_logits=True, label_smoothing=self.label_smoothing
@@ -153,6 +154,10 @@ class SmoothedSparseCrossentropy(keras.losses.Loss):  # type: ignore[misc]
 
 def make_loss(values: Mapping[str, Value], problem: str) -> Any:
     """The training loss that fits the problem; classification losses take logits.
+
+    Args:
+        values: Active values of the trial.
+        problem: The kind of the codec.
 
     Raises:
         SettingError: If `model.loss` does not fit the problem.
@@ -215,9 +220,13 @@ def _metric(name: str, codec: TargetCodec) -> Any:
     metrics = keras.metrics
     if name in ("auc", "pr_auc"):
         return _auc(name, "ROC" if name == "auc" else "PR", codec)
-    if codec.problem == "regression":
+    if codec.kind == "regression":
         return InRawUnits(_ERRORS[name](name=name), codec)
-    if codec.problem == "multiclass":
+    if codec.kind == "multiclass":
+        if name in _FROM_CROSSENTROPY:
+            return FromCrossentropy(name)
+        if name == "mean_io_u":
+            return metrics.MeanIoU(codec.num_outputs, sparse_y_pred=False, name=name)
         if name == "accuracy":
             return metrics.SparseCategoricalAccuracy(name=name)
         return metrics.SparseCategoricalCrossentropy(name=name, from_logits=True)
@@ -232,6 +241,24 @@ _ERRORS: dict[str, Any] = {
     "root_mean_squared_error": keras.metrics.RootMeanSquaredError,
     "r2_score": keras.metrics.R2Score,
 }
+
+
+# What is read off the mean cross-entropy in nats.
+_FROM_CROSSENTROPY: dict[str, Any] = {
+    "perplexity": ops.exp,
+    "bits_per_character": lambda nats: nats / math.log(2.0),
+}
+
+
+class FromCrossentropy(keras.metrics.SparseCategoricalCrossentropy):  # type: ignore[misc]
+    """Perplexity or bits per character: functions of the mean cross-entropy."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, from_logits=True)
+
+    def result(self) -> Any:
+        """The metric so far."""
+        return _FROM_CROSSENTROPY[self.name](super().result())
 
 
 class InRawUnits(keras.metrics.Metric):  # type: ignore[misc]

@@ -82,13 +82,13 @@ def raw_inputs(frame: pd.DataFrame, preprocessor: TablePreprocessor) -> dict[str
     return raw
 
 
-def exported_model(
+def exported_table(
     core: keras.Model, preprocessor: TablePreprocessor, codec: TargetCodec
 ) -> keras.Model:
     """Put preprocessing before and decoding after a trained network.
 
     Args:
-        core: A network on the arrays of `preprocessor`, as `DenseHyperModel` builds it.
+        core: A network on the arrays of `preprocessor`, as `NetworkHyperModel` builds it.
         preprocessor: Fitted preprocessing.
         codec: Fitted target codec.
 
@@ -115,7 +115,7 @@ def exported_model(
     if preprocessor.categorical:
         indices = [_indices(c, columns[c.name], i) for i, c in enumerate(preprocessor.categorical)]
         features["categorical"] = ops.cast(_side_by_side(indices), "int32")
-    outputs = _decoded(bare_copy(core)(features), codec)
+    outputs = decoded(bare_copy(core)(features), codec)
     return keras.Model(inputs, outputs, name="raw_rows")
 
 
@@ -286,11 +286,11 @@ def _weekday(year: Any, month: Any, day: Any) -> Any:
     return (days + 2) % 7  # 1 March of year 0 was a Wednesday
 
 
-def _decoded(output: Any, codec: TargetCodec) -> Any:
-    """Logits to probabilities, encoded targets to their own units."""
-    if codec.problem == "multiclass":
+def decoded(output: Any, codec: TargetCodec) -> Any:
+    """The end of an exported model: logits to probabilities, encoded targets to their own units."""
+    if codec.kind == "multiclass":
         return ops.softmax(output, axis=-1)
-    if codec.problem != "regression":
+    if codec.kind != "regression":
         return ops.sigmoid(output)
     x = ops.cast(output, _float_type()) * _row(list(codec.scale)) + _row(list(codec.center))
     if codec.transform == "log1p_standardize":

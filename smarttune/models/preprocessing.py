@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from smarttune.data import Dataset
 from smarttune.errors import DataError, SettingError, did_you_mean
 from smarttune.models.cells import texts
 from smarttune.models.columns import (
@@ -22,6 +23,7 @@ from smarttune.models.columns import (
     NumericColumn,
     Scaling,
 )
+from smarttune.models.modality import Preprocessor
 from smarttune.space import Value
 
 if TYPE_CHECKING:
@@ -55,15 +57,14 @@ class ColumnLike(Protocol):
         """Whether the column enters the model."""
 
 
-class TablePreprocessor(BaseModel):
+class TablePreprocessor(Preprocessor):
     """Turns raw rows into the arrays that a dense network takes. Immutable.
 
     Args:
         columns: What was learnt about each used column, in the order of the table.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+    kind: Literal["tabular"] = "tabular"
     columns: tuple[Column, ...]
 
     @classmethod
@@ -115,6 +116,10 @@ class TablePreprocessor(BaseModel):
     def numeric_inputs(self) -> tuple[str, ...]:
         """Names of the float inputs, in the order of the array "numeric"."""
         return tuple(name for column in self.numeric for name in column.inputs)
+
+    def inputs(self, dataset: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Rows of a table as arrays; see `transform`."""
+        return self.transform(dataset.features.iloc[rows])
 
     def transform(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         """Raw rows to arrays; missing cells and unseen levels are fine, extra columns ignored.

@@ -12,6 +12,7 @@ from smarttune.objectives import DIRECTIONS, PROBLEM_METRICS
 
 RESAMPLES = 1000  # ours: enough for the ends of a 95 % interval
 MAX_ROWS = 20_000  # ours: keeps a bootstrap of a ranking metric within seconds
+FEWEST_ROWS = 200  # ours: samples of many places each; fewer would tell nothing
 LEVEL = 0.95
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -35,7 +36,8 @@ def metrics_of(codec: TargetCodec, output: np.ndarray, encoded: np.ndarray) -> d
 
     Args:
         codec: The target encoding.
-        output: Raw network outputs, shape (rows, num_outputs).
+        output: Raw network outputs, shape (rows, num_outputs); as `reduced` leaves them
+            where every place of a sample has a class.
         encoded: Encoded targets of the same rows.
     """
     truth, predicted = _comparable(codec, output, encoded)
@@ -74,7 +76,7 @@ def compare(
     score = _METRICS[codec.problem][metric]
     gain = sign * (score(truth, predicted_new) - score(truth, predicted_old))
     n = len(truth)
-    size = min(n, MAX_ROWS)
+    size = min(n, max(FEWEST_ROWS, MAX_ROWS // max(1, truth[0].size)))
     gains = []
     for _ in range(RESAMPLES):
         rows = rng.integers(0, n, size)
@@ -91,13 +93,53 @@ def _comparable(
     codec: TargetCodec, output: np.ndarray, encoded: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Truth and prediction in the form that the metrics take, one row per sample."""
+    if codec.is_dense:
+        return encoded, output
     output = np.asarray(output, np.float64).reshape(len(output), -1)
-    if codec.problem == "regression":
+    if codec.kind == "regression":
         return codec.raw_units(encoded.reshape(output.shape)), codec.raw_units(output)
     shares = codec.probabilities(output)
     if codec.problem == "binary":
         return encoded.reshape(-1), shares[:, 1]
     return encoded, shares
+
+
+def reduced(codec: TargetCodec, output: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+    """What comparisons need of raw outputs, so that those of every place need not be kept.
+
+    Args:
+        codec: The target encoding.
+        output: Raw network outputs of some rows.
+        encoded: Encoded targets of the same rows.
+
+    Returns:
+        The outputs, or where every place has a class, shape (rows, ..., 2): the
+        log-probability of the true class, and the most probable class.
+    """
+    if not codec.is_dense:
+        return output
+    peaks = output.max(axis=-1, keepdims=True)
+    total = np.log(np.exp(output - peaks).sum(axis=-1)) + peaks[..., 0]
+    true = np.take_along_axis(output, np.asarray(encoded, np.int64)[..., None], axis=-1)[..., 0]
+    return np.stack([true - total, output.argmax(axis=-1)], axis=-1).astype(np.float32)
+
+
+def _place_accuracy(truth: np.ndarray, places: np.ndarray) -> float:
+    return float(np.mean(places[..., 1] == truth))
+
+
+def _place_crossentropy(truth: np.ndarray, places: np.ndarray) -> float:
+    return float(-np.mean(places[..., 0]))
+
+
+def _mean_io_u(truth: np.ndarray, places: np.ndarray) -> float:
+    """Intersection over union, averaged over the classes that occur."""
+    chosen = places[..., 1]
+    shares = []
+    for label in np.unique(np.concatenate([np.unique(truth), np.unique(chosen)])):
+        both = np.sum((truth == label) & (chosen == label))
+        shares.append(both / np.sum((truth == label) | (chosen == label)))
+    return float(np.mean(shares))
 
 
 def _accuracy(truth: np.ndarray, shares: np.ndarray) -> float:
@@ -166,6 +208,13 @@ def _r2(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(1.0 - np.square(truth - predicted).sum() / total) if total else float("nan")
 
 
+_PLACES: dict[str, Any] = {
+    "accuracy": _place_accuracy,
+    "crossentropy": _place_crossentropy,
+    "mean_io_u": _mean_io_u,
+    "perplexity": lambda truth, places: float(np.exp(_place_crossentropy(truth, places))),
+    "bits_per_character": lambda truth, places: _place_crossentropy(truth, places) / np.log(2),
+}
 _METRICS: dict[str, dict[str, Any]] = {
     "binary": {
         "accuracy": _accuracy,
@@ -187,3 +236,6 @@ _METRICS: dict[str, dict[str, Any]] = {
         "r2_score": _r2,
     },
 }
+_METRICS["forecasting"] = _METRICS["regression"]
+for _problem in ("segmentation", "language_model", "char_language_model"):
+    _METRICS[_problem] = _PLACES

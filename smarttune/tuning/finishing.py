@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from smarttune.errors import SmartTuneError
-from smarttune.execution import VALIDATION_BATCH_SIZE
 from smarttune.files import cannot_write
-from smarttune.models import exported_model
 from smarttune.models.export import bare_copy
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
+from smarttune.training.outputs import outputs_of
 from smarttune.trials import TrialRecord
-from smarttune.tuning.comparing import compare, metrics_of
+from smarttune.tuning.comparing import compare, metrics_of, reduced
+from smarttune.tuning.preparing import SearchJob
 from smarttune.tuning.run import Run
-from smarttune.tuning.table import TableJob
 
 if TYPE_CHECKING:
     from smarttune.tuning.comparing import Difference
 
 
-def finish(run: Run, job: TableJob) -> dict[str, Any]:
+def finish(run: Run, job: SearchJob) -> dict[str, Any]:
     """Test the best model and the recommended one on held-back rows, and export the best.
 
     Returns:
-        Test metrics of both, the difference with its interval, and what was exported.
+        Test metrics of both, the difference with its interval, what was exported, and what
+        else the kind of data has to show.
 
     Raises:
         RunError: If no trial left a model.
@@ -37,7 +37,7 @@ def finish(run: Run, job: TableJob) -> dict[str, Any]:
     best, default = log.best(), log.default()
     model = restored(run, job, best)
     x, y = job.arrays(job.split.test)
-    output = _outputs(model, x)
+    output = _outputs(job, model, x, y)
     tested: dict[str, Any] = {
         "rows": len(y),
         "best": metrics_of(job.codec, output, y),
@@ -46,17 +46,18 @@ def finish(run: Run, job: TableJob) -> dict[str, Any]:
     }
     if default is not None:
         same = default.trial_id == best.trial_id
-        other = output if same else _outputs(restored(run, job, default), x)
+        other = output if same else _outputs(job, restored(run, job, default), x, y)
         tested["default"] = metrics_of(job.codec, other, y)
         difference: Difference = compare(
             job.codec, output, other, y, metric=_test_metric(job), seed=job.seed
         )
         tested["difference"] = {**difference._asdict(), "is_real": difference.is_real}
     tested["metric"] = _test_metric(job)
-    return {"test": tested, "export": _export(run, job, model)}
+    extras = job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed)
+    return {"test": tested, "export": _export(run, job, model), "extras": extras}
 
 
-def restored(run: Run, job: TableJob, record: TrialRecord) -> Any:
+def restored(run: Run, job: SearchJob, record: TrialRecord) -> Any:
     """The network of a trial with the weights of its best epoch."""
     hypermodel = job.hypermodel()
     hypermodel.plan = replace(hypermodel.plan, seed=record.seed)
@@ -66,23 +67,24 @@ def restored(run: Run, job: TableJob, record: TrialRecord) -> Any:
     return model
 
 
-def _test_metric(job: TableJob) -> str:
+def _test_metric(job: SearchJob) -> str:
     """The objective, or for the loss the same without penalties and smoothing."""
     name = job.objective.name.removeprefix("val_")
     if name != "loss":
         return name
-    return "mean_squared_error" if job.problem == "regression" else "crossentropy"
+    return "mean_squared_error" if job.codec.kind == "regression" else "crossentropy"
 
 
-def _outputs(model: Any, x: Any) -> np.ndarray:
-    return np.asarray(model.predict(x, batch_size=VALIDATION_BATCH_SIZE, verbose=0))
+def _outputs(job: SearchJob, model: Any, x: Any, y: Any) -> np.ndarray:
+    return outputs_of(model, x, lambda output, rows: reduced(job.codec, output, y[rows]))
 
 
-def _export(run: Run, job: TableJob, core: Any) -> dict[str, Any]:
+def _export(run: Run, job: SearchJob, core: Any) -> dict[str, Any]:
     """Save the network alone, and with preprocessing inside where the backend allows it."""
     _save_whole(bare_copy(core), run, "core.keras")
     try:
-        _save_whole(exported_model(core, job.preprocessor, job.codec), run, "model.keras")
+        whole = job.modality.exported(core, job.preprocessor, job.codec)
+        _save_whole(whole, run, "model.keras")
     except SmartTuneError as error:
         return {"model": None, "reason": str(error)}
     return {"model": "model.keras", "reason": ""}

@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+# Options of reading that new data share with those of the training: what the source tells
+# only to those who ask, and how text files are written.
+OF_ANY_SOURCE = ("task", "time", "series", "horizon", "sample_rate")
+OF_FILES = ("delimiter", "encoding", "header")
+
 
 def predict(
     core: Path, fitted: Mapping[str, Any], data: Any, written: Mapping[str, Any]
@@ -26,16 +31,13 @@ def predict(
     import keras
 
     from smarttune.data import read
-    from smarttune.execution import VALIDATION_BATCH_SIZE
-    from smarttune.models import TablePreprocessor, TargetCodec
+    from smarttune.models import TargetCodec, modality_of, preprocessor_of
 
-    preprocessor = TablePreprocessor.model_validate(fitted["inputs"])
+    preprocessor = preprocessor_of(fitted["inputs"])
     codec = TargetCodec.model_validate(fitted["target"])
     is_file = isinstance(data, (str, os.PathLike))
-    alike = [k for k in ("delimiter", "encoding", "header") if is_file and k in written]
-    rows = read(data, **{k: written[k] for k in alike}).features
+    alike = (*OF_ANY_SOURCE, *OF_FILES) if is_file else OF_ANY_SOURCE
+    rows = read(data, **{k: written[k] for k in alike if k in written})
     model = keras.saving.load_model(core, compile=False)
-    outputs = model.predict(
-        preprocessor.transform(rows), batch_size=VALIDATION_BATCH_SIZE, verbose=0
-    )
-    return codec.decode(outputs)
+    learnt = modality_of(preprocessor.kind, codec.problem)
+    return learnt.predictions(rows, preprocessor, codec, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,114 @@ def test_stratifying_can_be_switched_off() -> None:
 
     assert set(found[:8]) == {1}
     assert len(set(found[8:])) > 1
+
+
+GROUPED = st.lists(
+    st.tuples(st.integers(0, 11), st.integers(0, 2)), min_size=12, max_size=120
+).filter(lambda rows: len({group for group, _ in rows}) >= 3)
+
+
+@given(
+    rows=GROUPED,
+    validation=SHARE,
+    test=SHARE,
+    problem=st.sampled_from(["multiclass", "regression"]),
+    seed=st.integers(0, 5),
+)
+def test_groups_stay_together(
+    rows: list[tuple[int, int]], validation: float, test: float, problem: str, seed: int
+) -> None:
+    """No group is in two parts, every row is in one, no part is empty, equal seeds agree."""
+    groups, labels = (np.array(column) for column in zip(*rows, strict=True))
+    first, second = (
+        split(
+            labels,
+            problem=problem,
+            validation_fraction=validation,
+            test_fraction=test,
+            seed=seed,
+            groups=groups,
+        )
+        for _ in range(2)
+    )
+    parts = (first.train, first.validation, first.test)
+
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(rows)))
+    assert all(len(part) and (np.diff(part) > 0).all() for part in parts)
+    members = [set(groups[part].tolist()) for part in parts]
+    assert not (members[0] & members[1] or members[0] & members[2] or members[1] & members[2])
+    assert np.array_equal(first.train, second.train)
+    assert np.array_equal(first.test, second.test)
+
+
+@given(rows=GROUPED, validation=SHARE, test=SHARE, seed=st.integers(0, 5))
+def test_grouped_parts_are_near_their_shares(
+    rows: list[tuple[int, int]], validation: float, test: float, seed: int
+) -> None:
+    """Held-out parts miss their size by at most the largest group, training by two."""
+    groups = np.array([group for group, _ in rows])
+    largest = np.bincount(groups).max()
+
+    parts = split(
+        np.zeros(len(rows)),
+        problem="regression",
+        validation_fraction=validation,
+        test_fraction=test,
+        seed=seed,
+        groups=groups,
+    )
+
+    wanted = [max(1, round(share * len(rows))) for share in (validation, test)]
+    assert abs(len(parts.validation) - wanted[0]) <= largest
+    assert abs(len(parts.test) - wanted[1]) <= largest
+    assert abs(len(parts.train) - (len(rows) - sum(wanted))) <= 2 * largest
+
+
+def test_groups_of_one_class_each_are_stratified() -> None:
+    """Where every group has a single class, each part still gets each class in its share."""
+    groups = np.repeat(np.arange(200), 5)
+    labels = np.where(groups < 40, "rare", "common")
+
+    parts = split(
+        labels,
+        problem="binary",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+        seed=1,
+        groups=groups,
+    )
+
+    for rows, groups_wanted in ((parts.train, 24), (parts.validation, 8), (parts.test, 8)):
+        assert abs(int((labels[rows] == "rare").sum()) - 5 * groups_wanted) <= 5
+
+
+def test_rows_without_a_group_go_alone() -> None:
+    """Missing labels do not make one large group."""
+    groups = pd.Series(["a"] * 4 + ["b"] * 4 + [None] * 92, dtype=object)
+
+    parts = split(
+        np.zeros(100),
+        problem="regression",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+        seed=0,
+        groups=groups,
+    )
+
+    assert [len(p) for p in (parts.train, parts.validation, parts.test)] == [60, 20, 20]
+
+
+def test_too_few_groups_and_groups_in_time_are_refused() -> None:
+    """Two groups make no three parts, and a time order cannot keep groups whole."""
+    shares = {"problem": "regression", "validation_fraction": 0.2, "test_fraction": 0.2, "seed": 0}
+    rows = np.arange(20)
+
+    with pytest.raises(DataError, match=r"2 group\(s\)"):
+        split(rows, groups=rows % 2, **shares)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="ordered in time"):
+        split(rows, groups=rows % 5, time_ordered=True, **shares)  # type: ignore[arg-type]
+    two = split(rows, groups=rows % 2, **(shares | {"test_fraction": 0.0}))  # type: ignore[arg-type]
+    assert (len(two.train), len(two.validation), len(two.test)) == (10, 10, 0)
 
 
 @pytest.mark.parametrize(

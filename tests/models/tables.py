@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from smarttune.models import DenseHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
+from smarttune.models import NetworkHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
 from smarttune.space import Choice, Dimension, Fixed, FloatRange, IntRange, SearchSpace, Value
 
 NUM_ROWS = 120
@@ -80,7 +80,7 @@ def hypermodel(
     problem: str = "binary",
     seed: int = 0,
     rows: int = 64,
-) -> DenseHyperModel:
+) -> NetworkHyperModel:
     """A dense hypermodel on two numeric columns and one categorical column."""
     table, target = learnable(problem, rows=rows)
     settings = {**VALUES, **(values or {})}
@@ -93,7 +93,7 @@ def hypermodel(
             Dimension(name=n, range=Fixed(value=v), value=v) for n, v in settings.items()
         )
     )
-    return DenseHyperModel(space, preprocessor, codec, TrainingPlan(rows, 4, seed=seed))
+    return NetworkHyperModel(space, preprocessor, codec, TrainingPlan(rows, 4, seed=seed))
 
 
 def learnable(problem: str, *, rows: int = 64) -> tuple[pd.DataFrame, pd.Series | pd.DataFrame]:

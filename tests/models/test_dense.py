@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from smarttune.errors import OptionError, SettingError
+from smarttune.models import NetworkHyperModel
 from smarttune.models.compiling import make_metrics, sample_weights
-from smarttune.models.dense import DenseHyperModel, output_bias
+from smarttune.models.layers import output_bias
 from smarttune.models.schedules import HorizonSchedule, learning_rate
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
@@ -26,7 +27,7 @@ def built(values: dict[str, Value] | None = None, *, problem: str = "binary", se
     return hypermodel(values, problem=problem, seed=seed).build(keras_tuner.HyperParameters())
 
 
-def arrays(hm: DenseHyperModel, problem: str, *, rows: int = 64) -> tuple[Any, np.ndarray]:
+def arrays(hm: NetworkHyperModel, problem: str, *, rows: int = 64) -> tuple[Any, np.ndarray]:
     """Inputs and encoded targets of the learnable table."""
     table, target = learnable(problem, rows=rows)
     return hm.preprocessor.transform(table), hm.codec.encode(target)

@@ -13,14 +13,13 @@ import pandas as pd
 import pytest
 
 from smarttune.models import (
-    DenseHyperModel,
+    NetworkHyperModel,
     TablePreprocessor,
     TargetCodec,
     TrainingPlan,
-    exported_model,
     raw_inputs,
 )
-from smarttune.models.export import input_names
+from smarttune.models.export import exported_table, input_names
 from smarttune.space import SearchSpace, Value
 from tests.models.tables import EMBEDDED, NUM_ROWS, PROFILES, VALUES, frame, learnable
 
@@ -43,7 +42,7 @@ def trained(scaling: str, missing: str) -> tuple[Any, TablePreprocessor, TargetC
     target = pd.Series(np.where(table["size"].fillna(0) > 50, "big", "small"), name="y")
     preprocessor = TablePreprocessor.fit(table, PROFILES, settings)
     codec = TargetCodec.fit(target, "binary", ("big", "small"), {})
-    hm = DenseHyperModel(SearchSpace(dimensions=()), preprocessor, codec, TrainingPlan(NUM_ROWS, 1))
+    hm = NetworkHyperModel(SearchSpace(dimensions=()), preprocessor, codec, TrainingPlan(NUM_ROWS, 1))
     core = hm.build_from({**VALUES, "model.normalization": "batch", "model.dropout": 0.2})
     core.fit(preprocessor.transform(table), codec.encode(target), verbose=0)
     return core, preprocessor, codec
@@ -69,7 +68,7 @@ def test_raw_rows_give_what_prepared_arrays_give(scaling: str, missing: str) -> 
     rows = strange_rows()
     wanted = codec.probabilities(core.predict(preprocessor.transform(rows), verbose=0))[:, 1:]
 
-    got = exported_model(core, preprocessor, codec).predict(
+    got = exported_table(core, preprocessor, codec).predict(
         raw_inputs(rows, preprocessor), verbose=0
     )
 
@@ -80,7 +79,7 @@ def test_raw_rows_give_what_prepared_arrays_give(scaling: str, missing: str) -> 
 def test_the_saved_model_loads_without_smarttune(tmp_path: Path) -> None:
     """A process that cannot import SmartTune predicts the same from the file."""
     core, preprocessor, codec = trained("quantile_normal", "median_and_indicator")
-    model = exported_model(core, preprocessor, codec)
+    model = exported_table(core, preprocessor, codec)
     raw = raw_inputs(strange_rows(), preprocessor)
     model.save(tmp_path / "model.keras")
     np.savez(
@@ -111,12 +110,12 @@ def test_regression_comes_out_in_its_own_units(transform: str) -> None:
     settings: dict[str, Value] = {}
     profiles = [p for p in PROFILES if p.name == "size"]
     preprocessor = TablePreprocessor.fit(table.rename(columns={"x": "size"}), profiles, settings)
-    core = DenseHyperModel(
+    core = NetworkHyperModel(
         SearchSpace(dimensions=()), preprocessor, codec, TrainingPlan(64, 1)
     ).build_from(VALUES)
     rows = table.rename(columns={"x": "size"})
 
-    got = exported_model(core, preprocessor, codec).predict(
+    got = exported_table(core, preprocessor, codec).predict(
         raw_inputs(rows, preprocessor), verbose=0
     )
 
@@ -137,7 +136,7 @@ def test_dates_are_read_as_the_calendar_has_them() -> None:
     identity = keras.Model({"numeric": inputs}, inputs * 1.0)
     wide = codec.model_copy(update={"scale": (1.0,) * 9, "center": (0.0,) * 9})
 
-    got = exported_model(identity, preprocessor, wide).predict(
+    got = exported_table(identity, preprocessor, wide).predict(
         raw_inputs(table, preprocessor), verbose=0
     )
 

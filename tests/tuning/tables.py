@@ -8,7 +8,7 @@ from typing import Any
 import keras_tuner
 
 from smarttune.execution import TrainingData
-from smarttune.models import DenseHyperModel, TrainingPlan
+from smarttune.models import NetworkHyperModel, TrainingPlan
 from smarttune.oracles import STRATEGIES
 from smarttune.space import Choice, Dimension, Fixed, FloatRange, SearchSpace, Value
 from smarttune.tuning import SmartTuner
@@ -44,11 +44,11 @@ def dense_space(fixed: dict[str, Value] | None = None) -> SearchSpace:
 
 def dense_model(
     fixed: dict[str, Value] | None = None, *, max_epochs: int = MAX_EPOCHS
-) -> tuple[DenseHyperModel, TrainingData]:
+) -> tuple[NetworkHyperModel, TrainingData]:
     """The real table model with its data."""
     base = hypermodel(rows=ROWS)
     plan = TrainingPlan(ROWS, max_epochs, metrics=("accuracy", "crossentropy"))
-    model = DenseHyperModel(dense_space(fixed), base.preprocessor, base.codec, plan)
+    model = NetworkHyperModel(dense_space(fixed), base.preprocessor, base.codec, plan)
     table, target = learnable("binary", rows=ROWS)
     x, y = base.preprocessor.transform(table), base.codec.encode(target)
     return model, TrainingData(x, y, x, y)

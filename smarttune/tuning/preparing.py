@@ -1,41 +1,45 @@
-"""The table job: data and recommendation to arrays, model family and oracle."""
+"""From data and recommendation to all that a search needs: parts, arrays, networks, oracle."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras_tuner
 import numpy as np
 
-from smarttune.data import Dataset, Split, split
+from smarttune.data import Dataset, Split
 from smarttune.errors import OptionError, did_you_mean
 from smarttune.execution import TrainingData
 from smarttune.fingerprint import Fingerprint
-from smarttune.models import DenseHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
+from smarttune.models import (
+    Modality,
+    NetworkHyperModel,
+    Preprocessor,
+    TargetCodec,
+    TrainingPlan,
+    modality_of,
+)
 from smarttune.models.compiling import sample_weights
-from smarttune.models.dense import network_settings
+from smarttune.models.family import of_family
 from smarttune.objectives import PROBLEM_METRICS, Objective
 from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation
-from smarttune.space import SearchSpace, Value
+from smarttune.space import Choice, SearchSpace, Value
 from smarttune.tuning.budget import Budget
 from smarttune.tuning.plateau import ContinuedPlateau
 from smarttune.tuning.policy import TrialPolicy
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @dataclass(frozen=True)
-class TableJob:
-    """Everything a search over dense networks needs, computed once.
+class SearchJob:
+    """Everything that the trials of one search share, computed once.
 
     Args:
-        dataset: The table.
-        fingerprint: Its measurement.
+        dataset: The data.
+        fingerprint: Their measurement.
         recommendation: Every setting.
         objective: What ranks trials.
         seed: Seeds split, oracle and trials.
@@ -54,19 +58,19 @@ class TableJob:
         """What is predicted."""
         return str(self.fingerprint.problem)
 
-    @property
-    def target(self) -> pd.Series[Any] | pd.DataFrame:
-        """What is predicted, one row per sample."""
-        assert self.dataset.target is not None
-        return self.dataset.target
+    @cached_property
+    def modality(self) -> Modality:
+        """What this kind of data needs."""
+        return modality_of(self.fingerprint.task, self.problem)
 
     @cached_property
     def split(self) -> Split:
         """Training, validation and test rows."""
         value = self.recommendation.value
-        return split(
-            self.target,
-            problem=self.problem,
+        return self.modality.split(
+            self.dataset,
+            self.fingerprint,
+            self.settings,
             validation_fraction=float(value("data.validation_fraction")),
             test_fraction=self.test_fraction,
             seed=self.seed,
@@ -80,10 +84,20 @@ class TableJob:
         return {name: s.value for name, s in self.recommendation.settings.items()}
 
     @cached_property
-    def preprocessor(self) -> TablePreprocessor:
+    def families(self) -> tuple[str, ...]:
+        """The kinds of network that trials may choose, the recommended one first."""
+        if "model.family" not in self.recommendation.settings:
+            return ()
+        setting = self.recommendation.settings["model.family"]
+        allowed = setting.range.values if isinstance(setting.range, Choice) else ()
+        return tuple(dict.fromkeys([str(setting.value), *map(str, allowed)]))
+
+    @cached_property
+    def preprocessor(self) -> Preprocessor:
         """Preprocessing fitted on the training rows."""
-        rows = self.dataset.features.iloc[self.split.train]
-        return TablePreprocessor.fit(rows, self.fingerprint.columns, self.settings)
+        return self.modality.fit(
+            self.dataset, self.fingerprint, self.split.train, self.settings, self.families
+        )
 
     @cached_property
     def codec(self) -> TargetCodec:
@@ -91,18 +105,14 @@ class TableJob:
         facts = self.recommendation.facts
         low, high = facts.value("data.target_min"), facts.value("data.target_max")
         bounds = None if low is None or high is None else (float(low), float(high))
-        return TargetCodec.fit(
-            self.target.iloc[self.split.train],
-            self.problem,
-            self.fingerprint.classes,
-            self.settings,
-            bounds=bounds,
+        return self.modality.codec(
+            self.dataset, self.fingerprint, self.split.train, self.settings, bounds
         )
 
-    def arrays(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def arrays(self, rows: np.ndarray) -> tuple[dict[str, Any], Any]:
         """Inputs and encoded targets of some rows."""
-        x = self.preprocessor.transform(self.dataset.features.iloc[rows])
-        return x, self.codec.encode(self.target.iloc[rows])
+        x = self.preprocessor.inputs(self.dataset, rows)
+        return x, self.preprocessor.targets(self.dataset, rows, self.codec)
 
     @cached_property
     def training_data(self) -> TrainingData:
@@ -114,7 +124,8 @@ class TableJob:
     @cached_property
     def space(self) -> SearchSpace:
         """The hyperparameters that trials differ in, and those that they share."""
-        return self.recommendation.space(network_settings(self.recommendation.settings))
+        names = self.modality.network_settings(self.recommendation.settings)
+        return self.recommendation.space(names)
 
     @cached_property
     def max_epochs(self) -> int:
@@ -122,10 +133,10 @@ class TableJob:
         value = self.recommendation.value
         return int(value("search.max_epochs") or value("training.epochs"))
 
-    def hypermodel(self) -> DenseHyperModel:
-        """The model family over the recommended space."""
+    def hypermodel(self) -> NetworkHyperModel:
+        """The networks over the recommended space."""
         metrics = {self.objective.name.removeprefix("val_")} - {"loss"}
-        return DenseHyperModel(
+        return NetworkHyperModel(
             self.space,
             self.preprocessor,
             self.codec,
@@ -153,11 +164,11 @@ class TableJob:
         )
 
     def _sample_weight(self, values: Mapping[str, Value]) -> np.ndarray | None:
-        weighting = values.get("training.class_weight", "none")
+        weighting = of_family(values).get("training.class_weight", "none")
         return sample_weights(self.training_data.y, self.codec, weighting)
 
     def _callbacks(self, values: Mapping[str, Value]) -> list[Any]:
-        if values.get("optimizer.schedule") != "plateau":
+        if of_family(values).get("optimizer.schedule") != "plateau":
             return []
         value = self.recommendation.value
         return [
