@@ -302,9 +302,7 @@ def _profiles(
     statistics: dict[str, ColumnStatistics], kinds: dict[str, Kind], drop: set[str], where: str
 ) -> tuple[ColumnProfile, ...]:
     """Return every column, some of them used."""
-    usable = {
-        n for n, k in kinds.items() if k.kind in USABLE
-    } - drop
+    usable = {n for n, k in kinds.items() if k.kind in USABLE} - drop
     if not usable:  # row numbers may be all there is: y as a function of the position
         rows = [n for n, k in kinds.items() if k.row_numbers and n not in drop]
         kinds = kinds | {n: Kind("numeric", kinds[n].reason) for n in rows}

@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("data", "hardware", "rulebook", "trials"),
     ("recommendation", "fingerprint", "training"),
     ("suggestion", "models", "oracles"),
-    ("execution",),
+    ("execution", "baselines"),
     ("tuning",),
     ("report",),
     ("job",),
@@ -46,7 +46,7 @@ FRAMEWORKS = {
     "sklearn",
 }
 # Where a framework may be imported at all, and where only inside a function.
-FRAMEWORK_ROOMS = {"models", "oracles", "execution", "tuning"}
+FRAMEWORK_ROOMS = {"models", "oracles", "execution", "baselines", "tuning"}
 FRAMEWORK_IN_FUNCTIONS = {"smarttune.training.checkpoint", "smarttune.report.html", "smarttune.job"}
 
 MAX_FILE_LINES = 500

@@ -88,21 +88,19 @@ class _Boosting:
         self.categorical = categorical
         self.classifies = contest.codec.kind != "regression"
 
-    def answers(
-        self, x: list[np.ndarray], y: list[np.ndarray], allowance: Allowance
-    ) -> np.ndarray:
+    def answers(self, x: list[np.ndarray], y: list[np.ndarray], allowance: Allowance) -> np.ndarray:
         """Shares of classes, shape (rows, num_classes), of a label, or values, shape (rows,)."""
         if len(np.unique(y[0])) == 1:  # one class or value: nothing to learn
             return self._constant(y[0][0], len(x[2]))
         model = self._model()
-        best, least = 0, np.inf
+        best = 0
         for rounds in _rounds(allowance):
             model.set_params(max_iter=rounds)
             model.fit(x[0], y[0])
             if not len(x[1]):
                 continue
             losses = [self._loss(p, y[1], model) for p in self._staged(model, x[1])]
-            best, least = int(np.argmin(losses)) + 1, min(losses)
+            best = int(np.argmin(losses)) + 1
             if best < rounds // 2:
                 break
         stages = list(self._staged(model, x[2]))

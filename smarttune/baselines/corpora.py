@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
-import lzma
-
 from smarttune.baselines.contest import Allowance, Contest, Made, Recipe, Unsuited
 
 

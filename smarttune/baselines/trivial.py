@@ -74,5 +74,7 @@ SHARES = Recipe("class shares", "trivial", "the largest class of the training ro
 LABELS = Recipe("label shares", "trivial", "each label as often as in training", class_shares)
 MEAN = Recipe("mean", "trivial", "the mean of the training targets", mean_target)
 MEDIAN = Recipe("median", "trivial", "the median of the training targets", median_target)
-PIXELS = Recipe("commonest class", "trivial", "the commonest class at each pixel", pixel_frequencies)
+PIXELS = Recipe(
+    "commonest class", "trivial", "the commonest class at each pixel", pixel_frequencies
+)
 TOKENS = Recipe("unigrams", "trivial", "each token as often as in training", token_frequencies)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smarttune.data.dataset import Progress, RawTable, ReadOptions
-from smarttune.data.dialect import QUOTED, UNQUOTED, Dialect, sniff
+from smarttune.data.dialect import QUOTED, UNQUOTED, Dialect, dialect_of, sniff
 from smarttune.data.opening import (
     broken_archive,
     is_compressed,
@@ -56,7 +56,7 @@ def read_delimited(
     Raises:
         DataError: If the contents cannot be read as a table.
     """
-    dialect = sniff(path, **options)
+    dialect = sniff(path, **dialect_of(options))
     size = path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1)
     try:
         with warnings.catch_warnings():

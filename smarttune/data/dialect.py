@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from smarttune.data.dataset import ReadOptions
 from smarttune.data.names import clean_names
 from smarttune.data.opening import HEAD_BYTES, head_of, undecodable
 from smarttune.data.tidy import MISSING_WORDS
@@ -68,6 +69,11 @@ class Dialect:
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
         return self.names[:-1] if self.trailing else self.names
+
+
+def dialect_of(options: ReadOptions) -> dict[str, Any]:
+    """Those options that say how a text table is written, as keyword arguments of `sniff`."""
+    return {k: v for k, v in options.items() if k in ("delimiter", "encoding", "header")}
 
 
 def sniff(

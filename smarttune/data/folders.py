@@ -87,7 +87,7 @@ def scan(root: Path, kind: FileKind | None = None, progress: Progress | None = N
                 found[known].append((label, path))
         if progress is not None and (entry.is_dir() or done % _REPORT_EVERY == 0):
             progress((done + 1) / len(top))
-    chosen: FileKind = kind or max(found, key=lambda k: len(found[k]))
+    chosen: FileKind = kind or max(found.items(), key=lambda item: len(item[1]))[0]
     if not found[chosen]:
         raise _nothing(root, chosen if kind else None, ignored)
     for other in found.keys() - {chosen}:

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.data.dataset import Progress, RawTable
+from smarttune.data.dataset import Progress, RawTable, ReadOptions
 from smarttune.data.names import clean_names
 from smarttune.data.opening import broken_archive, is_compressed, open_binary, undecodable
 from smarttune.data.reservoir import Reservoir, row_limit
+from smarttune.data.text_sources import known_encoding
 from smarttune.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-JSONL_SUFFIXES = (".jsonl", ".ndjson")
 # Files above this size (bytes) are sampled. ours: as for delimited text.
 STREAM_ABOVE = 256 * 1024 * 1024
 # ours: how often such a file shrinks when compressed, for judging a .gz by its size.
@@ -25,18 +25,18 @@ _COMPRESSION = 5
 _PIECE = 20_000
 
 
-def is_jsonl(path: Path) -> bool:
-    """Whether the name is that of a file of JSON lines, perhaps compressed."""
-    return path.name.lower().removesuffix(".gz").endswith(JSONL_SUFFIXES)
-
-
 def read_jsonl(
-    path: Path, *, max_rows: int | None, seed: int, progress: Progress | None
+    path: Path,
+    options: ReadOptions,
+    max_rows: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> RawTable:
     """Read one JSON object per line.
 
     Args:
-        path: An existing file in UTF-8.
+        path: An existing file.
+        options: Read is `encoding`, UTF-8 unless given.
         max_rows: Rows to keep of a file too large to hold, chosen at random.
         seed: Seeds that choice.
         progress: Called with the share read so far.
@@ -49,7 +49,7 @@ def read_jsonl(
     """
     large = path.stat().st_size * (_COMPRESSION if is_compressed(path) else 1) > STREAM_ABOVE
     reservoir: Reservoir | None = None
-    for piece in _pieces(path, progress):
+    for piece in _pieces(path, known_encoding(options.get("encoding") or "utf-8"), progress):
         if reservoir is None:
             limit = row_limit(piece.shape[1], max_rows) if large else path.stat().st_size
             reservoir = Reservoir(max(1, limit), seed=seed)
@@ -68,7 +68,7 @@ def read_jsonl(
     )
 
 
-def _pieces(path: Path, progress: Progress | None) -> Iterator[pd.DataFrame]:
+def _pieces(path: Path, encoding: str, progress: Progress | None) -> Iterator[pd.DataFrame]:
     import pandas as pd
 
     total = max(1, path.stat().st_size)
@@ -78,7 +78,7 @@ def _pieces(path: Path, progress: Progress | None) -> Iterator[pd.DataFrame]:
         try:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
-                    held.append(_row(line, path, number))
+                    held.append(_row(line, path, number, encoding))
                 if len(held) == _PIECE:
                     yield pd.DataFrame(held, dtype=object)
                     held = []
@@ -90,13 +90,13 @@ def _pieces(path: Path, progress: Progress | None) -> Iterator[pd.DataFrame]:
         yield pd.DataFrame(held, dtype=object)
 
 
-def _row(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _row(line: bytes, path: Path, number: int, encoding: str) -> dict[str, Any]:
     """The object on one line, all values plain."""
     where = f"{path}:{number}"
     try:
-        row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        row = json.loads(line.decode(encoding).removeprefix("\ufeff"))
     except UnicodeDecodeError:
-        raise undecodable(path, "utf-8") from None
+        raise undecodable(path, encoding) from None
     except (ValueError, RecursionError) as error:
         begun = number == 1 and line.lstrip().startswith((b"[", b"{"))
         raise DataError(

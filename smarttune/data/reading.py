@@ -161,7 +161,7 @@ def _read_file(
 ) -> tuple[RawTable, list[str]]:
     """Read a file with a table; returns the table and the resolved target columns."""
     from smarttune.data.delimited import read_delimited
-    from smarttune.data.dialect import sniff
+    from smarttune.data.dialect import dialect_of, sniff
     from smarttune.data.opening import check_path, is_parquet
     from smarttune.data.parquet import read_parquet
     from smarttune.data.sources import read_lines
@@ -177,12 +177,9 @@ def _read_file(
         found = [resolve_target(n, columns, where=where) for n in names]
     else:
         # A wrong target name is reported before a large file is read.
-        dialect: dict[str, Any] = {
-            k: options.get(k) for k in ("delimiter", "encoding", "header") if k in options
-        }
-        columns = list(sniff(path, **dialect).columns)
+        columns = list(sniff(path, **dialect_of(options)).columns)
         found = [resolve_target(n, columns, where=where) for n in names]
-        raw = read_delimited(path, ReadOptions(**dialect), targets=found, **how)
+        raw = read_delimited(path, options, targets=found, **how)
     return raw, found
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from smarttune.data.content import Content
-from smarttune.data.dataset import Dataset, Progress, RawTable, ReadOptions
+from smarttune.data.dataset import Dataset, Progress, ReadOptions
 from smarttune.data.gaps import filled, one_row_per_step, sorted_by_time, whole_grid
 from smarttune.data.names import SHOWN_NAMES, listed
+from smarttune.data.problem import TargetProfile
 from smarttune.data.seasons import season_length
 from smarttune.data.timesteps import Stamps, Step, Steps, grid, stamps_of
 from smarttune.errors import DataError, OptionError, did_you_mean
@@ -135,6 +136,39 @@ class SeriesContent(Content):
         }
         return found | ({"data.season_length": self.season} if self.season else {})
 
+    def goal(self, problem: str | None) -> TargetProfile:
+        """A forecast of the target columns.
+
+        Raises:
+            DataError: If no target was named.
+            OptionError: If another problem is asked for.
+        """
+        if problem not in (None, "forecasting"):
+            raise OptionError(
+                "--problem",
+                received=f"`{problem}` for time series",
+                expected="forecasting",
+                mend="Leave out --horizon and --task to read the rows as a plain table.",
+            )
+        if not self.num_targets:
+            raise DataError(
+                "series",
+                received="no target was named",
+                expected="the column to forecast",
+                mend="Name it: --target NAME.",
+            )
+        targets = self.values[:, : self.num_targets].astype(np.float64)
+        spread = targets.std(axis=0)
+        skews = ((targets - targets.mean(axis=0)) ** 3).mean(axis=0) / np.where(
+            spread, spread, 1
+        ) ** 3
+        return TargetProfile(
+            name=", ".join(self.names[: self.num_targets]),
+            problem="forecasting",
+            evidence=f"the next {self.horizon} step(s) of a series",
+            skew=float(skews[np.abs(skews).argmax()]),
+        )
+
     def digest(self) -> str:
         """A hash of every value and its place."""
         digest = hashlib.sha256(repr((self.names, self.labels, self.step)).encode())
@@ -161,8 +195,8 @@ class SeriesContent(Content):
         return tuple(found)
 
 
-def as_series(
-    table: RawTable, targets: Sequence[str], options: ReadOptions, *, where: str, name: str
+def series_dataset(
+    frame: pd.DataFrame, targets: Sequence[str], options: ReadOptions, where: str
 ) -> Dataset:
     """Turn a table into series on a regular grid.
 
@@ -170,11 +204,10 @@ def as_series(
     filled along a straight line; both are counted. More of either is refused.
 
     Args:
-        table: As read; every row is one step of one series.
+        frame: Clean columns; every row is one step of one series.
         targets: Columns to forecast; empty at prediction time.
         options: Read are `time`, `series` and `horizon`.
         where: The source, for errors.
-        name: A short name.
 
     Returns:
         A data set with one row per step and `SeriesContent`. Its features are time, series
@@ -184,8 +217,6 @@ def as_series(
         DataError: If the table holds no regular series.
         OptionError: If an option names no column or asks for no step.
     """
-    from smarttune.data.tidy import tidy_frame
-
     horizon = options.get("horizon")
     if horizon is not None and horizon < 1:
         raise OptionError(
@@ -194,17 +225,9 @@ def as_series(
             expected="at least one step to forecast",
             mend="Leave it out to forecast one season.",
         )
-    if table.sampled:
-        raise DataError(
-            where,
-            received="the table is too large to hold and was sampled",
-            expected="every step of every series",
-            mend="Split it into files with some of the series each.",
-        )
-    frame, notes = tidy_frame(table.frame, targets=tuple(targets))
     time, series = _time_and_series(frame, targets, options, where)
-    frame, stamps, more = _with_stamps(frame, time, where)
-    notes = [*table.warnings, *notes, *more]
+    num_rows = len(frame)
+    frame, stamps, notes = _with_stamps(frame, time, where)
     owner, labels = _owners(frame, series)
     names, more = _variables(frame, targets, {time, series}, where)
     notes += more
@@ -238,34 +261,31 @@ def as_series(
         asked_horizon=horizon,
         notes=tuple(notes),
     )
-    options_used = {"task": "timeseries", "time": time, "series": series, "horizon": horizon}
-    return _dataset(content, table, where, name, options_used)
+    return _dataset(content, time, series, num_rows, where)
 
 
 def _dataset(
-    content: SeriesContent, table: RawTable, where: str, name: str, options: dict[str, Any]
+    content: SeriesContent, time: str | None, series: str | None, num_rows: int, where: str
 ) -> Dataset:
     import pandas as pd
 
     stamps: Any = content.stamps
-    features = pd.DataFrame({options["time"] or "step": stamps})
-    if options["series"] is not None:
-        features[options["series"]] = np.asarray(content.labels, dtype=object)[content.owners]
+    features = pd.DataFrame({time or "step": stamps})
+    if series is not None:
+        features[series] = np.asarray(content.labels, dtype=object)[content.owners]
     for i in range(content.num_targets, len(content.names)):
         features[content.names[i]] = content.values[:, i]
     targets = {n: content.values[:, i] for i, n in enumerate(content.names[: content.num_targets])}
     target: pd.Series | pd.DataFrame | None = pd.DataFrame(targets) if targets else None
     if len(targets) == 1:
         target = pd.Series(content.values[:, 0], name=content.names[0])
-    known = {k: v for k, v in options.items() if v is not None}
     return Dataset(
-        name=name,
+        name="series",
         features=features,
         target=target,
-        num_rows=table.num_rows,
-        warnings=content.warnings(),
+        num_rows=num_rows,
+        warnings=content.notes,
         where=where,
-        read_options={**table.options, **known},
         task="timeseries",
         content=content,
     )

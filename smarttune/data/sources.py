@@ -65,7 +65,9 @@ def _read_folder(
         )
     wanted = options.get("task")
     listing = scan(
-        path, wanted if wanted in ("image", "audio", "text") else None, progress  # type: ignore[arg-type]
+        path,
+        wanted if wanted in ("image", "audio", "text") else None,
+        progress,  # type: ignore[arg-type]
     )
     if listing.kind == "image":
         from smarttune.data.images import image_folder
@@ -79,7 +81,7 @@ def _read_folder(
         from smarttune.data.corpus import read_corpus
 
         return read_corpus(path, options, progress)
-    from smarttune.data.texts import text_folder
+    from smarttune.data.text_sources import text_folder
 
     return text_folder(listing, options, progress)
 
@@ -99,11 +101,11 @@ def read_lines(
     """
     name = path.name.lower().removesuffix(".gz")
     if name.endswith(_JSON_LINES):
-        from smarttune.data.texts import read_jsonl
+        from smarttune.data.jsonl import read_jsonl
 
         return read_jsonl(path, options, max_rows, seed, progress)
     if name.endswith(".txt") and not options.get("delimiter"):
-        from smarttune.data.texts import read_labelled_lines
+        from smarttune.data.labelled_lines import read_labelled_lines
 
         return read_labelled_lines(path, options)
     return None

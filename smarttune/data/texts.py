@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from smarttune.data.content import Content
 from smarttune.data.dataset import Progress
@@ -70,26 +70,24 @@ class Texts(Content):
 
 @dataclass(frozen=True)
 class TextContent(Texts):
-    """Texts in memory: the cells of one column; a missing cell is an empty text.
+    """Texts in memory: the cells of columns; a missing cell is an empty text.
 
     Attributes:
-        column: One text per sample.
+        columns: One row per sample; the cells of several columns are joined by a blank.
     """
 
-    column: pd.Series[Any]
+    columns: pd.DataFrame
 
     def __len__(self) -> int:
-        return len(self.column)
+        return len(self.columns)
 
     def take(self, rows: npt.NDArray[np.int64]) -> list[str]:
         """The texts of some samples, in the order of `rows`."""
-        chosen = self.column.iloc[rows]
-        known = chosen.notna()
-        return [str(cell) if k else "" for cell, k in zip(chosen, known, strict=True)]
+        return joined_cells(self.columns.iloc[rows])
 
     def select(self, rows: npt.NDArray[np.int64]) -> TextContent:
         """Some of the texts, numbered from 0."""
-        return TextContent(self.column.iloc[rows].reset_index(drop=True))
+        return TextContent(self.columns.iloc[rows].reset_index(drop=True))
 
     def digest(self) -> str:
         """A hash of all texts."""
@@ -148,6 +146,13 @@ class TextFiles(Texts):
                     stacklevel=2,
                 )
             return ""
+
+
+def joined_cells(frame: pd.DataFrame) -> list[str]:
+    """The cells of each row as one text, joined by a blank; missing ones are left out."""
+    columns = [frame.iloc[:, i] for i in range(frame.shape[1])]
+    filled = [column.astype(object).where(column.notna(), "").astype(str) for column in columns]
+    return [" ".join(filter(None, cells)) for cells in zip(*filled, strict=True)]
 
 
 def read_text(path: Path, encoding: str) -> str:

@@ -14,7 +14,7 @@ from smarttune.models.compiling import make_loss, make_metrics, make_optimizer, 
 from smarttune.models.declaration import declare
 from smarttune.models.hypermodel import HyperModel
 from smarttune.models.layers import Layers, bad_value
-from smarttune.models.modality import Preprocessor, modality
+from smarttune.models.modality import Preprocessor, modality, of_family
 from smarttune.space import Value
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -38,18 +38,6 @@ class TrainingPlan:
     seed: int = 0
     precision: str | None = None
     metrics: tuple[str, ...] | None = None
-
-
-def of_family(values: Mapping[str, Value]) -> dict[str, Value]:
-    """The values that hold for the chosen family, under their plain names.
-
-    `model.units[rnn]` is the width of recurrent networks where other families have another
-    range under the plain name.
-    """
-    family = values.get("model.family")
-    plain = {name: value for name, value in values.items() if "[" not in name}
-    end = f"[{family}]"
-    return plain | {n.removesuffix(end): v for n, v in values.items() if n.endswith(end)}
 
 
 class NetworkHyperModel(HyperModel):

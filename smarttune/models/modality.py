@@ -48,6 +48,21 @@ _READ = (
 )
 
 
+def of_family(values: Mapping[str, Value], family: str | None = None) -> dict[str, Value]:
+    """The values that hold for a family, under their plain names.
+
+    `model.units[rnn]` is the width of recurrent networks where other families have another
+    range under the plain name.
+
+    Args:
+        values: Canonical name, perhaps with a family, to value.
+        family: The family; None means the one that the values choose.
+    """
+    end = f"[{family or values.get('model.family')}]"
+    plain = {name: value for name, value in values.items() if "[" not in name}
+    return plain | {n.removesuffix(end): v for n, v in values.items() if n.endswith(end)}
+
+
 class Preprocessor(BaseModel, ABC):
     """How samples become arrays, learnt from the training rows. Immutable, kept as JSON.
 
@@ -175,9 +190,7 @@ class Modality(ABC):
 
         A name may carry the family that it is for: `model.units[rnn]`.
         """
-        return [
-            n for n in names if n.startswith(_READ) and n.split("[", 1)[0] not in self.prepared
-        ]
+        return [n for n in names if n.startswith(_READ) and n.split("[", 1)[0] not in self.prepared]
 
     def extras(
         self, dataset: Dataset, preprocessor: Any, codec: TargetCodec, core: keras.Model, seed: int

@@ -1,5 +1,6 @@
 """Facts x rules -> Recommendation: firing, resolution, and what comes of them."""
 
+from smarttune.recommendation.families import searched_families
 from smarttune.recommendation.firing import check_pins, recommend
 from smarttune.recommendation.settings import (
     SCHEMA,
@@ -21,4 +22,5 @@ __all__ = [
     "UnknownRule",
     "check_pins",
     "recommend",
+    "searched_families",
 ]

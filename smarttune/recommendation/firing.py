@@ -11,6 +11,7 @@ from typing import Any
 
 from smarttune.errors import RangeError, SettingError, did_you_mean
 from smarttune.facts import Facts, as_kind, parse_kind
+from smarttune.recommendation.families import FAMILY, merged, searched_families
 from smarttune.recommendation.resolution import (
     Candidate,
     broken_by_pin,
@@ -50,7 +51,10 @@ def recommend(
     per_column = tuple(r for r in book.rules if any(n.startswith("column.") for n in r.names))
     overall = _Pass([r for r in book.rules if r not in per_column or not columns], pins)
     overall.run(facts.values_dict())
+    others = _other_families(overall, facts, pins)
     settings, warnings = dict(overall.settings), list(overall.warnings)
+    if others:
+        settings = merged({f: p.settings for f, p in others.items()})
     column_passes: dict[tuple[Any, ...], _Pass] = {}
     for column, column_facts in (columns or {}).items():
         column_pins = {
@@ -64,7 +68,7 @@ def recommend(
             settings[f"{name}[{column}]"] = _for_column(
                 setting, column, column_passes[key].settings
             )
-    passes = [overall, *column_passes.values()]
+    passes = [overall, *others.values(), *column_passes.values()]
     fired = {code for p in passes for code in p.fired}
     advice = {(a.rule, a.text): a for p in passes for a in p.advice}
     unknown: dict[str, Unknown] = {}
@@ -80,6 +84,16 @@ def recommend(
         unknown=tuple(_unknown_rule(book[code], unknown[code]) for code in sorted(unknown)),
         warnings=tuple(warnings),
     )
+
+
+def _other_families(overall: _Pass, facts: Facts, pins: Mapping[str, Value]) -> dict[str, _Pass]:
+    """One pass for each family that trials may choose, the recommended first; {} if there is one."""
+    families = () if FAMILY in pins else searched_families(overall.settings)
+    passes = dict.fromkeys(families[:1], overall)
+    for family in families[1:]:
+        passes[family] = _Pass(overall.rules, {**pins, FAMILY: family})
+        passes[family].run(facts.values_dict())
+    return passes
 
 
 def _unknown_rule(rule: Rule, unknown: Unknown) -> UnknownRule:

@@ -23,11 +23,11 @@ from smarttune.models import (
     modality_of,
 )
 from smarttune.models.compiling import sample_weights
-from smarttune.models.family import of_family
+from smarttune.models.modality import of_family
 from smarttune.objectives import PROBLEM_METRICS, Objective
 from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
-from smarttune.recommendation import Recommendation
-from smarttune.space import Choice, SearchSpace, Value
+from smarttune.recommendation import Recommendation, searched_families
+from smarttune.space import SearchSpace, Value
 from smarttune.tuning.budget import Budget
 from smarttune.tuning.plateau import ContinuedPlateau
 from smarttune.tuning.policy import TrialPolicy
@@ -86,11 +86,8 @@ class SearchJob:
     @cached_property
     def families(self) -> tuple[str, ...]:
         """The kinds of network that trials may choose, the recommended one first."""
-        if "model.family" not in self.recommendation.settings:
-            return ()
-        setting = self.recommendation.settings["model.family"]
-        allowed = setting.range.values if isinstance(setting.range, Choice) else ()
-        return tuple(dict.fromkeys([str(setting.value), *map(str, allowed)]))
+        chosen = searched_families(self.recommendation.settings)
+        return chosen or (str(self.recommendation.value("model.family", "")),)
 
     @cached_property
     def preprocessor(self) -> Preprocessor:

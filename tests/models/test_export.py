@@ -42,7 +42,9 @@ def trained(scaling: str, missing: str) -> tuple[Any, TablePreprocessor, TargetC
     target = pd.Series(np.where(table["size"].fillna(0) > 50, "big", "small"), name="y")
     preprocessor = TablePreprocessor.fit(table, PROFILES, settings)
     codec = TargetCodec.fit(target, "binary", ("big", "small"), {})
-    hm = NetworkHyperModel(SearchSpace(dimensions=()), preprocessor, codec, TrainingPlan(NUM_ROWS, 1))
+    hm = NetworkHyperModel(
+        SearchSpace(dimensions=()), preprocessor, codec, TrainingPlan(NUM_ROWS, 1)
+    )
     core = hm.build_from({**VALUES, "model.normalization": "batch", "model.dropout": 0.2})
     core.fit(preprocessor.transform(table), codec.encode(target), verbose=0)
     return core, preprocessor, codec
