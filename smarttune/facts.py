@@ -81,7 +81,7 @@ data.corpus_chars | int | characters | characters of training text | | --corpus-
 data.audio_hours | float | hours | hours of audio | | --audio-hours
 data.image_side | int | pixels | shorter side of the images | | --image-side
 data.image_channels | int | channels | channels of the images
-data.sample_rate | float | hertz | samples per second of the recordings
+data.sample_rate | float | hertz | samples per second of the recordings | | --sample-rate
 data.clip_seconds | float | seconds | median length of a recording
 data.num_steps | int | steps | time steps of all series together
 data.num_series | int | series | series in the data

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from smarttune.errors import (
     DataError,
@@ -35,6 +35,7 @@ from smarttune.tuning import Budget, Run, parse_duration
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
+    from smarttune.data.dataset import ReadOptions
     from smarttune.tuning.preparing import SearchJob
 
 # ours: rows held back for one honest test at the end; a large table needs a smaller share.
@@ -79,8 +80,8 @@ def search(
     ignore: Sequence[str] = (),
     problem: str | None = None,
     drop: Sequence[str] = (),
-    read_options: Mapping[str, Any] | None = None,
     on_event: OnEvent | None = None,
+    **source: Unpack[ReadOptions],
 ) -> Run:
     """Search for a better model than the recommended one, and keep everything in a run.
 
@@ -104,9 +105,9 @@ def search(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
-        read_options: What the source itself does not tell; see
-            `smarttune.data.dataset.ReadOptions`.
         on_event: Called with every event as a dict.
+        **source: What the source itself does not tell, such as `horizon=24` of a series; see
+            `smarttune.data.dataset.ReadOptions`.
 
     Returns:
         The finished run.
@@ -148,7 +149,8 @@ def search(
         rulebook=book,
         problem=problem,
         drop=drop,
-        read_options=read_options,
+        progress=None if on_event is None else _reading(on_event),
+        source=source,
     )
     suggestion = _settled(suggestion, asked | declared, pins)
     chosen = check_strategy(str(suggestion.recommendation.value("search.strategy", "random")))
@@ -206,6 +208,10 @@ def resume(
     return _carry_out(run, job, budget, book, began=began, spent=spent, on_event=on_event)
 
 
+def _reading(on_event: OnEvent) -> Callable[[float], None]:
+    return lambda share: on_event({"event": "reading", "share": round(share, 3)})
+
+
 def _carry_out(
     run: Run,
     job: SearchJob,
@@ -236,7 +242,7 @@ def _carry_out(
     )
     _announce(run, on_event, "search_started", budget, job)
     tuner.search(job.training_data)
-    found = {**finish(run, job), "seconds": clock.elapsed}
+    found = {**finish(run, job, clock), "seconds": clock.elapsed}
     report = summarize(run, found, book)
     write_report(run, report)
     line = run.note("search_finished", seconds=report["seconds"], best=report["best"]["score"])
@@ -385,10 +391,12 @@ def _manifest(suggestion: Suggestion, budget: Budget, goal: Objective, seed: int
 
 def _read_options(dataset: Dataset) -> dict[str, Any]:
     """How to read the data again, from whatever folder."""
-    options = dict(dataset.read_options)
-    if options.get("path") is not None:
-        options["path"] = str(Path(options["path"]).absolute())
-    return options
+    paths = {
+        name: str(Path(dataset.read_options[name]).absolute())
+        for name in ("path", "masks")
+        if dataset.read_options.get(name) is not None
+    }
+    return dataset.read_options | paths
 
 
 def _digest(dataset: Dataset) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from smarttune.errors import OptionError
 from smarttune.facts import Fact, Facts
@@ -15,6 +15,7 @@ from smarttune.space import Value
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
+    from smarttune.data.dataset import Progress, ReadOptions
     from smarttune.fingerprint import Fingerprint
 
 
@@ -46,7 +47,8 @@ def suggest(
     ignore: Sequence[str] = (),
     problem: str | None = None,
     drop: Sequence[str] = (),
-    read_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    **source: Unpack[ReadOptions],
 ) -> Recommendation:
     """Recommend every hyperparameter, from data, from facts, or from both.
 
@@ -62,7 +64,8 @@ def suggest(
         ignore: Without these rules.
         problem: The kind of prediction, where the guess from the target is wrong.
         drop: Columns to leave out.
-        read_options: What the source itself does not tell; see
+        progress: Called with the share of the data that is read, from 0 to 1.
+        **source: What the source itself does not tell, such as `horizon=24` of a series; see
             `smarttune.data.dataset.ReadOptions`.
 
     Returns:
@@ -85,7 +88,8 @@ def suggest(
         rulebook=rulebook_of(rules, select, ignore),
         problem=problem,
         drop=drop,
-        read_options=read_options,
+        progress=progress,
+        source=source,
     ).recommendation
 
 
@@ -109,12 +113,10 @@ def make_suggestion(
     rulebook: Rulebook | None = None,
     problem: str | None = None,
     drop: Sequence[str] = (),
-    read_options: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+    source: ReadOptions | None = None,
 ) -> Suggestion:
-    """Like `suggest`, and keep the fingerprint and the data for what follows.
-
-    `read_options` may also hold `progress`, a function of the share that is read.
-    """
+    """Like `suggest`, and keep the fingerprint and the data for what follows."""
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     if data is None and not declared:
         raise OptionError(
@@ -132,13 +134,16 @@ def make_suggestion(
     from smarttune.fingerprint import measure
 
     asked = problem or declared.value("model.problem")
-    options = declared_options(declared, asked) | dict(read_options or {})
-    dataset = data if isinstance(data, Dataset) else read(data, target, **options)
+    options = declared_options(declared, asked) | dict(source or {})
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = read(data, target, progress=progress, **options)
     fingerprint = measure(
         dataset,
         problem=None if asked is None else str(asked),
         drop=drop,
-        progress=options.get("progress"),
+        progress=progress,
     )
     return suggestion_of(dataset, fingerprint, declared, book, pinned)
 

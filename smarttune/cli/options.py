@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from smarttune.errors import OptionError
+from smarttune.facts import TASKS
 
 if TYPE_CHECKING:
+    from smarttune.data.dataset import ReadOptions
     from smarttune.rulebook import Rulebook
 
 RuleFolders = Annotated[
@@ -33,24 +35,86 @@ FactPairs = Annotated[
     list[str] | None,
     typer.Option("--fact", help="Declare any fact: name=value; repeatable."),
 ]
+_SOURCE = "Say how the data are written (what can be seen is detected)"
+
 Delimiter = Annotated[
-    str | None, typer.Option(help="Character between fields of a text file; else detected.")
+    str | None,
+    typer.Option(help="Character between fields of a text file.", rich_help_panel=_SOURCE),
 ]
 Encoding = Annotated[
-    str | None, typer.Option(help="Encoding of a text file, such as latin-1; else UTF-8.")
+    str | None,
+    typer.Option(help="Encoding of text, such as latin-1; else UTF-8.", rich_help_panel=_SOURCE),
 ]
 Header = Annotated[
     bool | None,
-    typer.Option("--header/--no-header", help="Whether the first line names the columns."),
+    typer.Option(
+        "--header/--no-header",
+        help="Whether the first line names the columns.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="Column whose equal values (a patient, a speaker) are never parted by a split.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+TimeColumn = Annotated[
+    str | None,
+    typer.Option(help="Column with the time of each step of a series.", rich_help_panel=_SOURCE),
+]
+SeriesColumn = Annotated[
+    str | None,
+    typer.Option(help="Column that tells several series apart.", rich_help_panel=_SOURCE),
+]
+Masks = Annotated[
+    Path | None,
+    typer.Option(help="Folder with a label picture per picture.", rich_help_panel=_SOURCE),
+]
+Task = Annotated[
+    str | None, typer.Option(help="Kind of data: " + " | ".join(TASKS), rich_help_panel=_SOURCE)
+]
+Horizon = Annotated[
+    int | None, typer.Option(help="Steps to forecast of a series.", rich_help_panel=_SOURCE)
+]
+WindowLength = Annotated[
+    int | None,
+    typer.Option(help="Steps of history that a forecast reads.", rich_help_panel=_SOURCE),
+]
+SampleRate = Annotated[
+    float | None,
+    typer.Option(
+        help="Samples per second of recordings that do not say so.", rich_help_panel=_SOURCE
+    ),
 ]
 
 
-def read_options(
-    delimiter: str | None, encoding: str | None, header: bool | None
-) -> dict[str, Any]:
-    """How to read a text file; what is not given is detected."""
-    given = {"delimiter": delimiter, "encoding": encoding, "header": header}
-    return {name: value for name, value in given.items() if value is not None}
+def given(**options: Any) -> dict[str, Any]:
+    """Those options that the user gave."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def source_options(
+    delimiter: str | None,
+    encoding: str | None,
+    header: bool | None,
+    group: str | None,
+    time_column: str | None,
+    series_column: str | None,
+    masks: Path | None,
+) -> ReadOptions:
+    """What the user said of the source, as keyword arguments of `read`."""
+    said = {
+        "delimiter": delimiter,
+        "encoding": encoding,
+        "header": header,
+        "group": group,
+        "time_column": time_column,
+        "series_column": series_column,
+        "masks": None if masks is None else str(masks),
+    }
+    return cast("ReadOptions", given(**said))
 
 
 def load_rules(

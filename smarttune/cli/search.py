@@ -11,16 +11,26 @@ from smarttune.cli.options import (
     Delimiter,
     Encoding,
     FactPairs,
+    Group,
     Header,
+    Horizon,
     Ignore,
+    Masks,
     Pins,
     RuleFolders,
+    SampleRate,
     Select,
+    SeriesColumn,
+    Task,
+    TimeColumn,
+    WindowLength,
+    given,
     load_rules,
     pairs,
-    read_options,
+    source_options,
 )
 from smarttune.cli.suggest import declared_facts, target_of
+from smarttune.facts import PROBLEMS
 
 Time = Annotated[
     str | None, typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
@@ -31,7 +41,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final repor
 
 
 def search(
-    data: Annotated[Path, typer.Argument(help="A csv or parquet file.")],
+    data: Annotated[Path, typer.Argument(help="A file with samples, or a folder by class.")],
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
     ] = None,
@@ -54,12 +64,20 @@ def search(
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
     problem: Annotated[
-        str | None, typer.Option(help="binary | multiclass | multilabel | regression")
+        str | None, typer.Option(help="What is predicted: " + " | ".join(PROBLEMS))
     ] = None,
     fact: FactPairs = None,
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
+    task: Task = None,
+    horizon: Horizon = None,
+    window_length: WindowLength = None,
+    time_column: TimeColumn = None,
+    series_column: SeriesColumn = None,
+    group: Group = None,
+    sample_rate: SampleRate = None,
+    masks: Masks = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     header: Header = None,
@@ -79,11 +97,21 @@ def search(
 
     Examples:
     - `smarttune search data.csv --target y --time 10m`
+    - `smarttune search pictures/ --time 10m`
+    - `smarttune search sales.csv --target sold --horizon 28 --time 10m`
     - `smarttune search data.csv --target y --trials 40 --strategy bayesian`
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
     """
     book = load_rules(rules, select, ignore)
-    options = read_options(delimiter, encoding, header)
+    facts = given(
+        **{
+            "data.task": task,
+            "data.horizon": horizon,
+            "data.window_length": window_length,
+            "data.sample_rate": sample_rate,
+        }
+    )
+    source = source_options(delimiter, encoding, header, group, time_column, series_column, masks)
 
     def job(on_event: Any, job: Any) -> Any:
         return job.search(
@@ -97,13 +125,13 @@ def search(
             precision=precision,
             run=run,
             seed=seed,
-            facts=declared_facts({}, fact),
+            facts=declared_facts(facts, fact),
             pinned=pairs(set_, "--set"),
             rules=book,
             problem=problem,
             drop=drop or (),
-            read_options={**options, "progress": lambda share: on_event(_read(share))},
             on_event=on_event,
+            **source,
         )
 
     _watched(job, plain=plain, as_json=json, quiet=quiet)
@@ -133,10 +161,6 @@ def resume(
         )
 
     _watched(job, plain=plain, as_json=json, quiet=quiet)
-
-
-def _read(share: float) -> dict[str, Any]:
-    return {"event": "reading", "share": round(share, 3)}
 
 
 def _watched(call: Any, *, plain: bool, as_json: bool, quiet: bool) -> None:

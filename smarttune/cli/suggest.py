@@ -14,17 +14,25 @@ from smarttune.cli.options import (
     Delimiter,
     Encoding,
     FactPairs,
+    Group,
     Header,
+    Horizon,
     Ignore,
+    Masks,
     Pins,
     RuleFolders,
+    SampleRate,
     Select,
+    SeriesColumn,
+    Task,
+    TimeColumn,
+    WindowLength,
     load_rules,
     pairs,
-    read_options,
+    source_options,
 )
 from smarttune.errors import FactError
-from smarttune.facts import FACTS, PROBLEMS, TASKS, Facts, fact_def, parse_kind
+from smarttune.facts import FACTS, PROBLEMS, Facts, fact_def, parse_kind
 
 _DATA = "Describe the data (what a file shows is measured)"
 _HARDWARE = "Describe the hardware (this machine's is measured)"
@@ -45,12 +53,12 @@ def _choices(words: tuple[str, ...]) -> str:
 
 def suggest(
     data: Annotated[
-        Path | None, typer.Argument(help="A csv or parquet file; leave out to declare facts.")
+        Path | None,
+        typer.Argument(help="A file or a folder by class; leave out to declare facts."),
     ] = None,
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="Column to predict; several: a,b,c.")
     ] = None,
-    task: Annotated[str | None, typer.Option(help=_choices(TASKS), rich_help_panel=_DATA)] = None,
     problem: Annotated[
         str | None, typer.Option(help=_choices(PROBLEMS), rich_help_panel=_DATA)
     ] = None,
@@ -104,6 +112,14 @@ def suggest(
     drop: Annotated[
         list[str] | None, typer.Option(help="A column to leave out; repeatable.")
     ] = None,
+    task: Task = None,
+    horizon: Horizon = None,
+    window_length: WindowLength = None,
+    time_column: TimeColumn = None,
+    series_column: SeriesColumn = None,
+    group: Group = None,
+    sample_rate: SampleRate = None,
+    masks: Masks = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     header: Header = None,
@@ -120,6 +136,8 @@ def suggest(
 
     Examples:
     - `smarttune suggest data.csv --target y`
+    - `smarttune suggest pictures/`
+    - `smarttune suggest sales.csv --target sold --horizon 28`
     - `smarttune suggest --task text --problem multiclass --num-samples 120000
       --words-per-sample 40 --classes 4`
     - `smarttune suggest data.csv --target y --explain optimizer.learning_rate`
@@ -127,13 +145,11 @@ def suggest(
     """
     from smarttune.suggestion import make_suggestion
 
-    options = read_options(delimiter, encoding, header)
-    flags = {d.flag: d.name for d in FACTS.values() if d.flag}
-    given = locals()
+    values = dict(locals())
     declared = {
-        name: given[flag.lstrip("-").replace("-", "_")]
-        for flag, name in flags.items()
-        if flag.lstrip("-").replace("-", "_") in given
+        d.name: values[option]
+        for d in FACTS.values()
+        if (option := d.flag.lstrip("-").replace("-", "_")) in values
     }
     with _reading(data) as progress:
         suggestion = make_suggestion(
@@ -144,7 +160,10 @@ def suggest(
             rulebook=load_rules(rules, select, ignore),
             problem=problem,
             drop=drop or (),
-            read_options={**options, "progress": progress},
+            progress=progress,
+            source=source_options(
+                delimiter, encoding, header, group, time_column, series_column, masks
+            ),
         )
     if explain is not None:
         from smarttune.report.recommendation import explanation_text
@@ -155,7 +174,7 @@ def suggest(
 
 
 def _reading(data: Path | None) -> Any:
-    """A progress bar for large files; Rich is not imported for facts alone."""
+    """A progress bar for long reading; Rich is not imported for facts alone."""
     if data is None:
         return contextlib.nullcontext()
     from smarttune.cli.progress import reading

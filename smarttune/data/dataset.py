@@ -26,8 +26,8 @@ class ReadOptions(TypedDict, total=False):
         header: Whether the first line of a text table holds the column names.
         task: The kind of data, where the source itself does not tell.
         group: Column whose equal values belong together; a split never parts them.
-        time: Column with the time stamps of a series.
-        series: Column that tells several series in one table apart.
+        time_column: Column with the time stamps of a series.
+        series_column: Column that tells several series in one table apart.
         horizon: Steps of a series to forecast.
         sample_rate: Samples per second of recordings that do not say so themselves.
         masks: Folder with one label picture for each picture (segmentation).
@@ -38,8 +38,8 @@ class ReadOptions(TypedDict, total=False):
     header: bool | None
     task: str | None
     group: str | None
-    time: str | None
-    series: str | None
+    time_column: str | None
+    series_column: str | None
     horizon: int | None
     sample_rate: int | None
     masks: str | None

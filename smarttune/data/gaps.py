@@ -75,7 +75,7 @@ def one_row_per_step(
                 received=f"{len(again):,} row(s) repeat a time stamp with other values: {places}",
                 expected="one row per step of a series",
                 mend="If the table holds several series, name the column that tells them apart "
-                "(--series); else join the rows first.",
+                "(--series-column); else join the rows first.",
             )
         values = _averaged(values, first)
         notes.append(f"{len(again):,} row(s) repeat a time stamp and were averaged: {places}.")

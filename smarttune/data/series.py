@@ -206,7 +206,7 @@ def series_dataset(
     Args:
         frame: Clean columns; every row is one step of one series.
         targets: Columns to forecast; empty at prediction time.
-        options: Read are `time`, `series` and `horizon`.
+        options: Read are `time_column`, `series_column` and `horizon`.
         where: The source, for errors.
 
     Returns:
@@ -298,18 +298,18 @@ def _time_and_series(
     import pandas as pd
 
     columns = [str(c) for c in frame.columns]
-    for option in ("time", "series"):
+    for option in ("time_column", "series_column"):
         name = options.get(option)
         if name is not None and (name not in columns or name in targets):
             raise OptionError(
-                f"--{option}",
+                f"--{option.replace('_', '-')}",
                 received=f"`{name}` is " + ("a target" if name in targets else "no column"),
                 expected="one of " + listed([c for c in columns if c not in targets]),
                 mend=f"Correct the name.{did_you_mean(str(name), columns)}",
             )
-    series = options.get("series")
-    if options.get("time") is not None:
-        return options["time"], series
+    series = options.get("series_column")
+    if options.get("time_column") is not None:
+        return options["time_column"], series
     dates = []
     for name in columns:
         if name in targets or name == series or pd.api.types.is_numeric_dtype(frame[name].dtype):
@@ -321,10 +321,10 @@ def _time_and_series(
         dates.append(name)
     if len(dates) > 1:
         raise OptionError(
-            "--time",
+            "--time-column",
             received=f"{len(dates)} columns hold dates: {listed(dates)}",
             expected="to be told which of them is the time of a step",
-            mend=f"Name it, for example --time {dates[0]}.",
+            mend=f"Name it, for example --time-column {dates[0]}.",
         )
     return (dates[0] if dates else None), series
 
@@ -334,7 +334,7 @@ def _with_stamps(
 ) -> tuple[pd.DataFrame, Stamps, list[str]]:
     """Rows that have a time, and their times; the order of rows where there is no time."""
     if time is None:
-        note = "No column holds dates: rows are taken as equal steps in time (else: --time COLUMN)."
+        note = "No column holds dates: rows are taken as equal steps in time (else: --time-column COLUMN)."
         return frame, np.arange(len(frame)), [note]
     stamps, known = stamps_of(frame[time], where=where)
     if known.all():

@@ -107,7 +107,7 @@ def _no_time(column: pd.Series, where: str) -> DataError:
         where,
         received=f"column `{column.name}` holds no time stamps (for example {column.iloc[0]!r})",
         expected="dates such as 2024-05-31 or 2024-05-31 14:00, or whole numbers",
-        mend="Name the column with the time (--time), or leave it out to take rows as steps.",
+        mend="Name the column with the time (--time-column), or leave it out to take rows as steps.",
     )
 
 

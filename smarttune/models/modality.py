@@ -194,8 +194,8 @@ class Modality(ABC):
 
     def extras(
         self, dataset: Dataset, preprocessor: Any, codec: TargetCodec, core: keras.Model, seed: int
-    ) -> dict[str, Any]:
-        """What a report shows of a trained network beside scores, such as sampled text."""
+    ) -> dict[str, str]:
+        """What a report shows of a trained network beside scores: headings and their texts."""
         return {}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smarttune.recommendation import Recommendation
-from smarttune.report.text import commands, headline, score
+from smarttune.report.text import baseline_sentences, commands, headline, score, tested
 from smarttune.space import Fixed, show_value
 from smarttune.trials import TrialLog
 
@@ -35,6 +35,8 @@ def report_html(report: Mapping[str, Any], log: TrialLog, recommendation: Recomm
         report=report,
         headline=headline(report),
         commands=commands(report),
+        tested=tested(report),
+        baseline_sentences=baseline_sentences(report),
         plots=plots(log, recommendation),
         settings=recommendation.settings,
         changed=[c["hyperparameter"] for c in report["changes"]],

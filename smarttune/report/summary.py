@@ -60,6 +60,9 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         if default is None
         else log.objective.gain(best.score or 0.0, default.score or 0.0),
         "test": found["test"],
+        "baselines": found["baselines"],
+        "verdict": found["verdict"],
+        "extras": found["extras"],
         "export": found["export"],
         "changes": changes(best, default, space),
         "verdicts": verdicts(log, recommendation),

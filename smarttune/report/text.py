@@ -81,7 +81,10 @@ def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
         ]
         lines += [*heading("Did the rules hold?")]
         lines += [*table(["rule", "hyperparameter", "verdict", "because"], rows), ""]
-    lines += [*heading("Held-back test rows"), *table(*_test_table(report["test"])), ""]
+    lines += [*heading("Held-back test rows"), *table(*_test_table(report)), ""]
+    lines += [*baseline_sentences(report), ""]
+    for title, text in report["extras"].items():
+        lines += [*heading(title), *text.splitlines(), ""]
     lines += heading("Next")
     lines += [f"- {s['rule']}: {s['text']}" for s in report["next"]]
     lines += [f"- `{command}`" for command in commands(report)]
@@ -117,12 +120,26 @@ def _leaderboard(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
     return header, rows
 
 
-def _test_table(test: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    names = list(test["best"])
-    rows = [["best", *(score(test["best"][n]) for n in names)]]
-    if test["default"] is not None:
-        rows.append(["recommended", *(score(test["default"][n]) for n in names)])
+def _test_table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    names = list(report["test"]["best"])
+    rows = [
+        [model, *(score(metrics.get(n)) for n in names)]
+        for model, metrics in tested(report).items()
+    ]
     return ["model", *names], rows
+
+
+def tested(report: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Every model that was scored on the held-back rows, and its metrics."""
+    found = {"best": report["test"]["best"], "recommended": report["test"]["default"]}
+    found |= {f"{b['name']} (no network)": b["metrics"] for b in report["baselines"]}
+    return {model: metrics for model, metrics in found.items() if metrics}
+
+
+def baseline_sentences(report: Mapping[str, Any]) -> list[str]:
+    """What the comparison with models without a network comes to, and what limited it."""
+    notes = [f"{b['name'].capitalize()}: {b['note']}" for b in report["baselines"] if b["note"]]
+    return [*([report["verdict"]] if report["verdict"] else []), *notes]
 
 
 def _value(value: Any) -> str:

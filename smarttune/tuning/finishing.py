@@ -15,7 +15,9 @@ from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
 from smarttune.training.outputs import outputs_of
 from smarttune.trials import TrialRecord
+from smarttune.tuning.budget import Clock
 from smarttune.tuning.comparing import compare, metrics_of, reduced
+from smarttune.tuning.judging import judged, verdict
 from smarttune.tuning.preparing import SearchJob
 from smarttune.tuning.run import Run
 
@@ -23,12 +25,22 @@ if TYPE_CHECKING:
     from smarttune.tuning.comparing import Difference
 
 
-def finish(run: Run, job: SearchJob) -> dict[str, Any]:
+# ours: seconds that a baseline may take at most and at least, and what writing the report takes.
+_MOST_SECONDS, _LEAST_SECONDS, _REPORT_SECONDS = 20.0, 3.0, 4.0
+
+
+def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
     """Test the best model and the recommended one on held-back rows, and export the best.
 
+    Args:
+        run: A run whose trials have ended.
+        job: Its search.
+        clock: What is left of a time budget goes to the baselines.
+
     Returns:
-        Test metrics of both, the difference with its interval, what was exported, and what
-        else the kind of data has to show.
+        Test metrics of both, the difference with its interval, what was exported, how models
+        without a network do on the same rows and what that comes to, and what else the kind of
+        data has to show.
 
     Raises:
         RunError: If no trial left a model.
@@ -53,8 +65,22 @@ def finish(run: Run, job: SearchJob) -> dict[str, Any]:
         )
         tested["difference"] = {**difference._asdict(), "is_real": difference.is_real}
     tested["metric"] = _test_metric(job)
-    extras = job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed)
-    return {"test": tested, "export": _export(run, job, model), "extras": extras}
+    found = {
+        "test": tested,
+        "export": _export(run, job, model),
+        "extras": job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed),
+    }
+    seconds = _seconds_for_baselines(clock)
+    baselines = judged(job, output, y, metric=_test_metric(job), seconds=seconds)
+    return {**found, "baselines": baselines, "verdict": verdict(baselines)}
+
+
+def _seconds_for_baselines(clock: Clock) -> float:
+    """Wall time that each baseline may take, about."""
+    if clock.seconds is None:
+        return _MOST_SECONDS
+    left = clock.seconds - clock.elapsed - _REPORT_SECONDS
+    return min(max(left, _LEAST_SECONDS), _MOST_SECONDS)
 
 
 def restored(run: Run, job: SearchJob, record: TrialRecord) -> Any:

@@ -92,3 +92,17 @@ def _difference(
         return {"gain": gain, "low": None, "high": None, "is_real": None}
     found = compare(job.codec, output, baseline.made.outputs, encoded, metric=metric, seed=job.seed)
     return {**found._asdict(), "is_real": found.is_real}
+
+
+def verdict(rows: list[dict[str, Any]]) -> str:
+    """What the comparison comes to, in a sentence; empty where nothing could be compared."""
+    rivals = [row for row in rows if row["difference"] is not None]
+    if not rivals:
+        return ""
+    rival = min(rivals, key=lambda row: row["difference"]["gain"])
+    found, name = rival["difference"], rival["name"]
+    if not found["is_real"]:
+        return f"The network and {name} differ by no more than chance: take the simpler one."
+    if found["gain"] > 0:
+        return f"The network is better than {name}, beyond chance."
+    return f"{name.capitalize()} is better than the network, beyond chance: use that instead."

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # Options of reading that new data share with those of the training: what the source tells
 # only to those who ask, and how text files are written.
-OF_ANY_SOURCE = ("task", "time", "series", "horizon", "sample_rate")
+OF_ANY_SOURCE = ("task", "time_column", "series_column", "horizon", "sample_rate")
 OF_FILES = ("delimiter", "encoding", "header")
 
 

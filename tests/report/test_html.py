@@ -167,6 +167,7 @@ def test_every_section_is_there(page: Page) -> None:
         "Leaderboard",
         "What the winner changed",
         "Held-back test rows",
+        "A sample",
         "Did the rules hold?",
         "Every setting and its reason",
         "Next",
@@ -361,3 +362,16 @@ def test_one_bad_trial_does_not_flatten_the_rest() -> None:
     heights = [float(t) for t in ticks if re.fullmatch(r"-?\d+\.\d+", t)]
     assert heights
     assert max(heights) < 1.0
+
+
+def test_yardsticks_and_samples_are_shown_as_they_are(tmp_path: Path, book: Rulebook) -> None:
+    """Models without a network have rows, the verdict a line, and a sample keeps its lines."""
+    log = TrialLog(LOSS, [trial(0, 0.5, is_default=True), trial(1, 0.25)])
+    found = recommendation()
+
+    page = Page(report_html(report_of(tmp_path, log, found, book), log, found))
+
+    assert ["mean (no network)", "0.5000", "0.2500"] in page.rows
+    assert "The network holds its own." in page.texts["p"]
+    assert "Gradient boosting: Only 3 rounds." in page.texts["p"]
+    assert page.texts["pre"] == ["first line\nsecond <line>"]

@@ -457,6 +457,23 @@ def finished(**changed: Any) -> dict[str, Any]:
         "seconds": 12.3456,
         "test": tested | changed,
         "export": {"model": "model.keras", "reason": ""},
+        "baselines": [baseline("mean"), baseline("gradient boosting", note="Only 3 rounds.")],
+        "verdict": "The network holds its own.",
+        "extras": {"A sample": "first line\nsecond <line>"},
+    }
+
+
+def baseline(name: str, *, note: str = "") -> dict[str, Any]:
+    """A model without a network, as judging describes it."""
+    return {
+        "name": name,
+        "role": "strong",
+        "about": "a yardstick",
+        "library": "",
+        "seconds": 0.1,
+        "note": note,
+        "metrics": {"mean_squared_error": 0.5, "r2_score": 0.25},
+        "difference": None,
     }
 
 

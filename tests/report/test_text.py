@@ -67,7 +67,41 @@ def report(**changed: Any) -> dict[str, Any]:
         ],
         "leaderboard": [best, default],
         "next": [{"rule": "DIA009", "text": "Stop here."}],
+        "baselines": [],
+        "verdict": "",
+        "extras": {},
     } | changed
+
+
+def test_models_without_a_network_stand_beside_the_network() -> None:
+    """Each has its row with the same metrics, then the verdict, then what limited one."""
+    found = report(
+        baselines=[
+            {"name": "mean", "note": "", "metrics": {"mean_squared_error": 0.9, "r2_score": 0.0}},
+            {"name": "boosting", "note": "It was cut short.", "metrics": {}},
+        ],
+        verdict="The network is better than mean.",
+    )
+
+    lines = report_text(found).splitlines()
+
+    table = lines.index("Held-back test rows")
+    assert [line.split() for line in lines[table + 2 : table + 8]] == [
+        ["model", "mean_squared_error", "r2_score"],
+        ["best", "0.2600", "0.7500"],
+        ["recommended", "0.4900", "0.5000"],
+        ["mean", "(no", "network)", "0.9000", "0.0000"],
+        [],
+        ["The", "network", "is", "better", "than", "mean."],
+    ]
+    assert lines[table + 8] == "Boosting: It was cut short."
+
+
+def test_what_else_a_model_has_to_show_is_a_section_of_its_own() -> None:
+    """Sampled text and the like stand under their heading, line by line."""
+    text = report_text(report(extras={"Sampled text": "To be,\nor not"}))
+
+    assert "Sampled text\n------------\nTo be,\nor not\n" in text
 
 
 def compared(found: dict[str, Any] | None) -> dict[str, Any]:
