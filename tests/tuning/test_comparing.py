@@ -10,10 +10,13 @@ import pandas as pd
 import pytest
 
 from smarttune.models import TargetCodec
+from smarttune.models.compiling import make_metrics
 from smarttune.objectives import PROBLEM_METRICS
-from smarttune.tuning.comparing import MAX_ROWS, Difference, compare, metrics_of
+from smarttune.tuning.comparing import MAX_ROWS, Difference, compare, metrics_of, reduced
 
 RNG = np.random.default_rng
+# Problems with a class at each place of a sample.
+DENSE = ("segmentation", "language_model", "char_language_model")
 
 
 def codec(problem: str, **settings: Any) -> TargetCodec:
@@ -24,6 +27,9 @@ def codec(problem: str, **settings: Any) -> TargetCodec:
         "multilabel": pd.DataFrame({"p": [0, 1, 1, 0], "q": [1, 1, 0, 0]}),
         "regression": pd.Series([2.0, 4.0, 10.0, 40.0], name="y"),
     }
+    if problem in DENSE:
+        return TargetCodec(problem=problem, names=("y",), classes=("a", "b", "c"))
+    targets["forecasting"] = pd.DataFrame({"in 1": [2.0, 4.0, 9.0], "in 2": [3.0, 1.0, 7.0]})
     classes = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c")}.get(problem, ())
     return TargetCodec.fit(targets[problem], problem, classes, settings)
 
@@ -120,9 +126,13 @@ def test_one_class_has_no_ranking() -> None:
 def outputs_of(problem: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
     """Random outputs and targets that belong together a little."""
     rng = RNG(3)
-    if problem == "regression":
-        truth = rng.normal(size=(rows, 1))
-        return truth + rng.normal(size=(rows, 1)), truth
+    if problem in ("regression", "forecasting"):
+        shape = (rows, 1 if problem == "regression" else 2)
+        truth = rng.normal(size=shape)
+        return truth + rng.normal(size=shape), truth
+    if problem in DENSE:
+        labels = rng.integers(0, 3, (rows, 6))
+        return rng.normal(size=(rows, 6, 3)) + np.eye(3)[labels], labels
     if problem == "multiclass":
         labels = rng.integers(0, 3, rows)
         return rng.normal(size=(rows, 3)) + np.eye(3)[labels], labels
@@ -135,6 +145,8 @@ def outputs_of(problem: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
 def keras_metrics(problem: str) -> dict[str, Any]:
     """The same metrics as Keras computes them, with fine thresholds."""
     m, many = keras.metrics, problem == "multilabel"
+    if problem in (*DENSE, "forecasting"):
+        return {metric.name: metric for metric in make_metrics(codec(problem))}
     area = {"multi_label": many, "num_labels": 2 if many else None, "num_thresholds": 4000}
     return {
         "binary": {
@@ -167,7 +179,8 @@ def test_metrics_agree_with_keras(problem: str) -> None:
     """Every metric of every problem equals what Keras logs for it."""
     outputs, truth = outputs_of(problem, 500)
 
-    found = metrics_of(codec(problem), outputs, truth)
+    kept = reduced(codec(problem), outputs, truth)
+    found = metrics_of(codec(problem), kept, truth)
 
     assert set(found) == set(PROBLEM_METRICS[problem]) == set(keras_metrics(problem))
     for name, metric in keras_metrics(problem).items():
