@@ -83,8 +83,12 @@ data.image_side | int | pixels | shorter side of the images | | --image-side
 data.image_channels | int | channels | channels of the images
 data.sample_rate | float | hertz | samples per second of the recordings | | --sample-rate
 data.clip_seconds | float | seconds | median length of a recording
+data.long_clip_seconds | float | seconds | 95th percentile of the recordings' lengths
+data.equal_lengths | bool | | all sequences have the same number of steps
 data.num_steps | int | steps | time steps of all series together
 data.num_series | int | series | series in the data
+data.steps_per_series | int | steps | steps of the longest series
+data.time_stamped | bool | | the steps of the series have times
 data.num_variables | int | variables | values measured at each step, those to forecast included
 data.horizon | int | steps | steps to forecast | | --horizon
 data.season_length | int | steps | steps of the strongest season; absent where there is none

@@ -26,6 +26,14 @@ TRAINING = {
     "060_resume_and_predict.py": r"Trials kept: \['0', '1'\]\nResumed\. +Trials now: +\['0', '1', '2'\]",
 }
 
+# Programs that need a package which the project does not install.
+FOREIGN = {
+    "130_narrow_autokeras.py": (
+        "autokeras",
+        r"learning_rate: 0\.1, .* narrowed to 0\.01, .* \(optimizer\.learning_rate\)",
+    ),
+}
+
 
 def _output(program: str, folder: Path) -> str:
     """Run a program in an empty folder and return what it printed."""
@@ -76,8 +84,18 @@ def test_every_program_is_run_and_listed() -> None:
     index = (EXAMPLES / "README.md").read_text()
     found = {p.relative_to(EXAMPLES).as_posix() for p in EXAMPLES.rglob("*.py")}
 
-    assert found == {*LIGHT, *TRAINING}
+    assert found == {*LIGHT, *TRAINING, *FOREIGN}
     assert all(name.split("/")[0] in index for name in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", FOREIGN)
+def test_example_of_another_package_does_its_work(program: str, tmp_path: Path) -> None:
+    """Where the other package is installed, the program runs to its end."""
+    package, line = FOREIGN[program]
+    pytest.importorskip(package)
+
+    assert re.search(line, _output(program, tmp_path), re.DOTALL)
 
 
 def test_example_pack_keeps_the_promises_of_rules() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smarttune.baselines.choosing import baselines_for, seconds_for
+from smarttune.baselines.choosing import baselines_for
 from smarttune.baselines.contest import Baseline, Contest
 
-__all__ = ["Baseline", "Contest", "baselines_for", "seconds_for"]
+__all__ = ["Baseline", "Contest", "baselines_for"]

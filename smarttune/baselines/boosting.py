@@ -1,14 +1,16 @@
-"""Gradient-boosted trees on tables: the model to beat on columns.
+"""Gradient-boosted trees: the model to beat on columns.
 
 Categories and missing cells enter as they are, as scikit-learn's histogram boosting takes
-them (after LightGBM: Ke et al. 2017). The number of trees is chosen on the validation
-rows, which chose the network too.
+them (after LightGBM: Ke et al. 2017, "LightGBM: A Highly Efficient Gradient Boosting Decision
+Tree"). The number of trees is chosen on the validation rows, which chose the network too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -16,200 +18,234 @@ from smarttune.baselines.contest import (
     Allowance,
     Contest,
     Made,
-    Recipe,
     Unsuited,
     all_classes,
     as_outputs,
+    few_threads,
 )
-from smarttune.models.cells import dates, numbers, texts
+from smarttune.baselines.matrices import Matrices
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-# ours: more rows hardly help trees of 31 leaves, and cost seconds.
-MOST_ROWS = 100_000
-# The learning rate is scikit-learn's default. ours: rounds after which the validation loss
-# is looked at, each at least half as many again as before; it rises again long before the last.
+# The learning rate is scikit-learn's default. ours: numbers of rounds after which the
+# validation loss is looked at; it rises again long before the last.
 ROUNDS = (1, 10, 25, 50, 100, 200, 400)
-# Levels that one feature of scikit-learn's histograms may have; the last is for all others.
-_MOST_LEVELS = 255
-# ours: more validation rows do not choose better.
-_MOST_VALIDATION_ROWS = 20_000
+# scikit-learn's default is 20 rows in a leaf. ours: fewer in small tables, which otherwise
+# could hardly be split.
+_MOST_IN_LEAF, _LEAVES_AT_LEAST, _FEWEST_IN_LEAF = 20, 20, 2
+# The metrics clip probabilities in the same way.
+_LEAST_SHARE = 1e-7
 
 
-def boosted_trees(contest: Contest, allowance: Allowance) -> Made:
-    """Fit trees on the training rows of a table.
+def boosted_trees(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
+    """Fit trees on features; several labels or outputs have an ensemble each.
+
+    Args:
+        contest: The question.
+        allowance: Seconds left; a next number of rounds is tried only if it is likely to fit.
+        given: Dense features.
+
+    Returns:
+        Answers for the test rows, and the call that fits the same trees.
 
     Raises:
-        Unsuited: If no column can be used.
+        Unsuited: If the training rows hold a single class.
     """
-    train = contest.drawn(contest.split.train, MOST_ROWS)
-    validation = contest.drawn(contest.split.validation, _MOST_VALIDATION_ROWS)
-    matrices, categorical = _matrices(contest, (train, validation, contest.split.test))
-    targets = [contest.encoded(rows) for rows in (train, validation)]
-    kind = contest.codec.kind
-    notes = [] if len(train) == len(contest.split.train) else [f"{MOST_ROWS:,} rows were used."]
-    if kind in ("binary", "multiclass"):
-        labels = [y.reshape(len(y)).astype(np.int64) for y in targets]
-        model = _Boosting(contest, categorical)
-        outputs = as_outputs(contest.codec, model.answers(matrices, labels, allowance))
+    codec = contest.codec
+    if codec.kind == "regression":
+        return _values(contest, allowance, given)
+    if codec.kind == "multilabel":
+        shares, rounds, hurried = _labels(contest, allowance, given)
     else:
-        # One ensemble per label or output, which share the time.
-        columns = []
-        width = targets[0].shape[1]
-        for i in range(width):
-            model = _Boosting(contest, categorical)
-            part = Allowance(allowance.left / (width - i))
-            columns.append(model.answers(matrices, [y[:, i] for y in targets], part))
-        outputs = np.stack(columns, axis=1)
-        if kind == "multilabel":
-            outputs = as_outputs(contest.codec, outputs)
-    if any(c.kind == "text" for c in contest.fingerprint.used_columns):
-        notes.append("It does not read the columns of text.")
-    if allowance.left < 0:
-        notes.append("It was stopped by the clock; more rounds may do better.")
-    return Made(outputs, note=" ".join(notes))
+        labels = [part.reshape(len(part)).astype(np.int64) for part in given.y]
+        if len(np.unique(labels[0])) == 1:
+            raise Unsuited("The training rows hold a single class.")
+        ensemble = _Classes(given, contest.seed)
+        found = ensemble.grown(given.x, labels, allowance)[len(labels[1]) :]
+        shares = all_classes(ensemble.model, found, codec)
+        rounds, hurried = ensemble.best, ensemble.hurried
+    return _made(given, as_outputs(codec, shares), "Classifier", rounds, hurried=hurried)
 
 
-RECIPE = Recipe(
-    "gradient boosting",
-    "strong",
-    "boosted trees on the raw columns",
-    boosted_trees,
-    library="scikit-learn",
-)
+def _made(
+    given: Matrices, outputs: np.ndarray, kind: str, rounds: int, *, hurried: bool, loss: str = ""
+) -> Made:
+    options = [f"max_iter={rounds}", "early_stopping=False"]
+    if loss:
+        options.insert(0, f'loss="{loss}"')
+    if any(given.categorical):
+        options.append('categorical_features="from_dtype"')
+    notes = [*given.notes]
+    if hurried:
+        notes.append("The clock ended its growth; more rounds may do better.")
+    call = f"HistGradientBoosting{kind}({', '.join(options)})"
+    return Made(outputs, note=" ".join(notes), call=call)
 
 
-class _Boosting:
-    """One ensemble that grows until its validation loss rises or the time is over."""
+def _labels(
+    contest: Contest, allowance: Allowance, given: Matrices
+) -> tuple[np.ndarray, int, bool]:
+    """Share of each label, the median number of rounds, and whether time ran short."""
+    width = given.y[0].shape[1]
+    shares = np.empty((given.x[2].shape[0], width))
+    rounds, hurried = [1], False
+    for i in range(width):
+        label = [part[:, i].astype(np.int64) for part in given.y]
+        if len(np.unique(label[0])) == 1:
+            shares[:, i] = contest.codec.priors()[i]
+            continue
+        ensemble = _Classes(given, contest.seed)
+        part = Allowance(allowance.left / (width - i))
+        shares[:, i] = ensemble.grown(given.x, label, part)[len(label[1]) :, 1]
+        rounds.append(ensemble.best)
+        hurried |= ensemble.hurried
+    return shares, int(np.median(rounds[1:] or rounds)), hurried
 
-    def __init__(self, contest: Contest, categorical: list[bool]) -> None:
-        self.contest = contest
-        self.categorical = categorical
-        self.classifies = contest.codec.kind != "regression"
 
-    def answers(self, x: list[np.ndarray], y: list[np.ndarray], allowance: Allowance) -> np.ndarray:
-        """Shares of classes, shape (rows, num_classes), of a label, or values, shape (rows,)."""
-        if len(np.unique(y[0])) == 1:  # one class or value: nothing to learn
-            return self._constant(y[0][0], len(x[2]))
-        model = self._model()
-        best = 0
-        for rounds in _rounds(allowance):
-            model.set_params(max_iter=rounds)
-            model.fit(x[0], y[0])
-            if not len(x[1]):
-                continue
-            losses = [self._loss(p, y[1], model) for p in self._staged(model, x[1])]
-            best = int(np.argmin(losses)) + 1
-            if best < rounds // 2:
-                break
-        stages = list(self._staged(model, x[2]))
-        return self._whole(stages[(best or len(stages)) - 1], model)
+def _values(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
+    """Encoded values, shape (rows, outputs).
 
-    def _model(self) -> Any:
-        from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    The least squares of a logarithm are not those of the amount itself. Where the network
+    learns the logarithm, both are fitted and the validation rows choose.
+    """
+    codec = contest.codec
+    encoded = [part.reshape(len(part), -1) for part in given.y]
+    raw = [codec.raw_units(part) for part in encoded]
+    absolute = contest.metric == "mean_absolute_error"
+    loss = "absolute_error" if absolute else "squared_error"
+    views = [(encoded, False)]
+    if codec.transform == "log1p_standardize" and not absolute:
+        views.append((raw, True))
+    kept: tuple[Made, float] | None = None
+    for done, (view, is_raw) in enumerate(views):
+        part = Allowance(allowance.left / (len(views) - done))
+        answers, rounds, hurried = _outputs(contest, part, given, view, loss)
+        answers = codec.standardized(answers) if is_raw else answers
+        held, test = np.split(answers, [len(raw[1])])
+        error = codec.raw_units(held) - raw[1]
+        mean = float(np.mean(np.abs(error) if absolute else np.square(error)))
+        if kept is None or mean < kept[1]:
+            made = _made(given, test, "Regressor", rounds, hurried=hurried, loss=loss)
+            if codec.transform == "log1p_standardize" and not is_raw:
+                logarithm = "func=np.log1p, inverse_func=np.expm1"
+                made = replace(made, call=f"TransformedTargetRegressor({made.call}, {logarithm})")
+            kept = made, mean
+    assert kept is not None
+    return kept[0]
 
-        shared = {
-            "categorical_features": self.categorical,
+
+def _outputs(
+    contest: Contest, allowance: Allowance, given: Matrices, y: list[np.ndarray], loss: str
+) -> tuple[np.ndarray, int, bool]:
+    """Values for validation and test rows, the median number of rounds, whether time ran short."""
+    columns, rounds, hurried = [], [], False
+    width = y[0].shape[1]
+    for i in range(width):
+        ensemble = _Values(given, contest.seed, loss)
+        part = Allowance(allowance.left / (width - i))
+        columns.append(ensemble.grown(given.x, [half[:, i] for half in y], part))
+        rounds.append(ensemble.best)
+        hurried |= ensemble.hurried
+    return np.stack(columns, axis=1), int(np.median(rounds)), hurried
+
+
+class _Ensemble:
+    """Trees that grow until their validation loss rises or the time is over.
+
+    Attributes:
+        model: The model of scikit-learn.
+        best: Rounds with the least validation loss.
+        hurried: Whether the time ended before the loss rose.
+    """
+
+    model: Any
+
+    def __init__(self, given: Matrices, seed: int) -> None:
+        rows = given.x[0].shape[0]
+        leaf = min(_MOST_IN_LEAF, max(_FEWEST_IN_LEAF, rows // _LEAVES_AT_LEAST))
+        self.shared: dict[str, Any] = {
+            "categorical_features": list(given.categorical) or None,
             "early_stopping": False,
+            "min_samples_leaf": leaf,
             "warm_start": True,
-            "random_state": self.contest.seed,
+            "random_state": seed,
         }
-        if self.classifies:
-            return HistGradientBoostingClassifier(**shared)
-        absolute = self.contest.metric == "mean_absolute_error"
-        return HistGradientBoostingRegressor(
-            loss="absolute_error" if absolute else "squared_error", **shared
-        )
+        self.best = 0
+        self.hurried = False
 
-    def _staged(self, model: Any, x: np.ndarray) -> Iterator[np.ndarray]:
-        return model.staged_predict_proba(x) if self.classifies else model.staged_predict(x)  # type: ignore[no-any-return]
+    def grown(
+        self, x: tuple[Any, Any, Any], y: list[np.ndarray], allowance: Allowance
+    ) -> np.ndarray:
+        """Fit, and answer for the validation rows followed by the test rows."""
+        with few_threads():
+            self._grow(x, y, allowance)
+            return np.concatenate([self._answered(x[1]), self._answered(x[2])])
 
-    def _loss(self, answers: np.ndarray, truth: np.ndarray, model: Any) -> float:
-        if not self.classifies:
-            error = np.abs(answers - truth)
-            squared = self.contest.metric != "mean_absolute_error"
-            return float(np.mean(error**2 if squared else error))
-        places = np.searchsorted(model.classes_, truth)
-        known = (places < len(model.classes_)) & np.isin(truth, model.classes_)
-        chosen = answers[np.flatnonzero(known), places[known]]
-        return float(-np.log(np.maximum(chosen, 1e-12)).mean()) if len(chosen) else 0.0
+    def _grow(self, x: tuple[Any, Any, Any], y: list[np.ndarray], allowance: Allowance) -> None:
+        last = 0
+        for rounds in growing(allowance):
+            self.model.set_params(max_iter=rounds)
+            self.model.fit(x[0], y[0])
+            losses = [self.loss(answers, y[1]) for answers in self.staged(x[1])]
+            self.best, last = int(np.argmin(losses)) + 1, rounds
+            if self.best < rounds // 2:
+                break
+        else:
+            self.hurried = last < ROUNDS[-1]
 
-    def _whole(self, answers: np.ndarray, model: Any) -> np.ndarray:
-        """Answers with a column for every class, or the share of a single label."""
-        if not self.classifies:
-            return answers
-        if self.contest.codec.kind == "multilabel":
-            return answers[:, 1]
-        return all_classes(model, answers, len(self.contest.codec.classes))
+    def _answered(self, x: Any) -> np.ndarray:
+        """The answers of the best round."""
+        return next(islice(self.staged(x), self.best - 1, None))
 
-    def _constant(self, value: Any, rows: int) -> np.ndarray:
-        if self.contest.codec.kind in ("binary", "multiclass"):
-            return np.tile(np.eye(len(self.contest.codec.classes))[int(value)], (rows, 1))
-        return np.full(rows, float(value))
+    def staged(self, x: Any) -> Iterator[np.ndarray]:
+        """Answers after each round."""
+        raise NotImplementedError
+
+    def loss(self, answers: np.ndarray, truth: np.ndarray) -> float:
+        """What the rounds are chosen by."""
+        raise NotImplementedError
 
 
-def _rounds(allowance: Allowance) -> Iterator[int]:
+class _Classes(_Ensemble):
+    def __init__(self, given: Matrices, seed: int) -> None:
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        super().__init__(given, seed)
+        self.model = HistGradientBoostingClassifier(**self.shared)
+
+    def staged(self, x: Any) -> Iterator[np.ndarray]:
+        yield from self.model.staged_predict_proba(x)
+
+    def loss(self, answers: np.ndarray, truth: np.ndarray) -> float:
+        """Mean negative logarithm of the shares of the true classes that training has seen."""
+        known = np.flatnonzero(np.isin(truth, self.model.classes_))
+        if not len(known):
+            return 0.0
+        chosen = answers[known, np.searchsorted(self.model.classes_, truth[known])]
+        return float(-np.log(np.maximum(chosen, _LEAST_SHARE)).mean())
+
+
+class _Values(_Ensemble):
+    def __init__(self, given: Matrices, seed: int, loss: str) -> None:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
+        super().__init__(given, seed)
+        self.absolute = loss == "absolute_error"
+        self.model = HistGradientBoostingRegressor(loss=loss, **self.shared)
+
+    def staged(self, x: Any) -> Iterator[np.ndarray]:
+        yield from self.model.staged_predict(x)
+
+    def loss(self, answers: np.ndarray, truth: np.ndarray) -> float:
+        error = np.abs(answers - truth)
+        return float(np.mean(error if self.absolute else np.square(error)))
+
+
+def growing(allowance: Allowance) -> Iterator[int]:
     """Growing numbers of rounds, as long as the next are likely to fit the time."""
     done, per_round = 0, 0.0
     for rounds in ROUNDS:
         before = allowance.left
-        if per_round * (rounds - done) > before:
+        if done and per_round * (rounds - done) > before:
             return
         yield rounds
         per_round = (before - allowance.left) / (rounds - done)
         done = rounds
-
-
-def _matrices(
-    contest: Contest, parts: tuple[np.ndarray, ...]
-) -> tuple[list[np.ndarray], list[bool]]:
-    """The used columns of each part as float64, shape (rows, columns), NaN where missing."""
-    frame = contest.dataset.features
-    columns = [c for c in contest.fingerprint.used_columns if c.kind in _READERS]
-    if not columns:
-        raise Unsuited("No numeric, categorical, boolean or date column is used.")
-    train = frame.iloc[parts[0]]
-    read = []
-    for column in columns:
-        cells = [frame[column.name].iloc[rows] for rows in parts]
-        read.append(_READERS[column.kind](train[column.name], cells, column.datetime_format))
-    matrices = [np.stack([c[i] for c in read], axis=1) for i in range(len(parts))]
-    return matrices, [c.kind == "categorical" for c in columns]
-
-
-def _numeric(train: pd.Series, parts: list[pd.Series], written: str | None) -> list[np.ndarray]:
-    return [numbers(cells) for cells in parts]
-
-
-def _dates(train: pd.Series, parts: list[pd.Series], written: str | None) -> list[np.ndarray]:
-    found = []
-    for cells in parts:
-        parsed = dates(cells, written=written)
-        seconds = parsed.astype("datetime64[s]").astype("int64").to_numpy().astype(np.float64)
-        found.append(np.where(parsed.isna().to_numpy(), np.nan, seconds))
-    return found
-
-
-def _levels(train: pd.Series, parts: list[pd.Series], written: str | None) -> list[np.ndarray]:
-    """Levels by how common they are in training; rare and unseen ones share the last number."""
-    names, counts = np.unique(texts(train).astype(str), return_counts=True)
-    common = names[np.argsort(-counts, kind="stable")][: _MOST_LEVELS - 1]
-    places = {str(name): float(i) for i, name in enumerate(common) if name}
-    others = float(_MOST_LEVELS - 1)
-    return [
-        np.array([places.get(t, others) if t else np.nan for t in map(str, texts(cells))])
-        for cells in parts
-    ]
-
-
-def _flags(train: pd.Series, parts: list[pd.Series], written: str | None) -> list[np.ndarray]:
-    """Two values as 0 and 1, in sorted order; whatever else is missing."""
-    known = sorted(set(map(str, texts(train))) - {""})[:2]
-    places = {name: float(i) for i, name in enumerate(known)}
-    return [
-        np.array([places.get(str(t), np.nan) for t in texts(cells)], np.float64) for cells in parts
-    ]
-
-
-_READERS = {"numeric": _numeric, "datetime": _dates, "categorical": _levels, "boolean": _flags}

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from smarttune.baselines import boosting, corpora, features, series, trivial
-from smarttune.baselines.contest import Baseline, Contest, Recipe
-
-# ours: longest wall time of one baseline, and the share of a search's time that it may take.
-MOST_SECONDS = 20.0
-SHARE_OF_SEARCH = 0.1
+from smarttune.baselines import columns, corpora, features, series, trivial
+from smarttune.baselines.contest import Allowance, Baseline, Contest, Recipe
 
 _TRIVIAL: dict[str, tuple[Recipe, ...]] = {
     "binary": (trivial.SHARES,),
@@ -19,26 +15,20 @@ _TRIVIAL: dict[str, tuple[Recipe, ...]] = {
     "char_language_model": (trivial.TOKENS, corpora.COMPRESSION),
     "forecasting": series.RECIPES,
 }
-_STRONG: dict[str, Recipe] = {
-    "tabular": boosting.RECIPE,
-    "text": features.TEXT,
-    "image": features.IMAGE,
-    "audio": features.AUDIO,
-    "sequence": features.SEQUENCE,
+_STRONG: dict[str, tuple[Recipe, ...]] = {
+    "tabular": (columns.RECIPE,),
+    "text": (features.TEXT,),
+    "image": (features.IMAGE,),
+    "audio": (features.AUDIO_LINEAR, features.AUDIO_TREES),
+    "sequence": (features.SEQUENCE_LINEAR, features.SEQUENCE_TREES),
 }
+_LEARNT = ("binary", "multiclass", "multilabel", "regression")
 
 
 def recipes_for(task: str, problem: str) -> tuple[Recipe, ...]:
     """The baselines of a problem on a kind of data, trivial ones first."""
-    found = _TRIVIAL.get(problem, ())
-    if problem in ("binary", "multiclass", "multilabel", "regression") and task in _STRONG:
-        found = (*found, _STRONG[task])
-    return found
-
-
-def seconds_for(search: float | None) -> float:
-    """Seconds that one baseline may take beside a search of so many seconds."""
-    return MOST_SECONDS if search is None else min(MOST_SECONDS, SHARE_OF_SEARCH * search)
+    strong = _STRONG.get(task, ()) if problem in _LEARNT else ()
+    return (*_TRIVIAL.get(problem, ()), *strong)
 
 
 def baselines_for(contest: Contest, *, seconds: float) -> list[Baseline]:
@@ -46,10 +36,14 @@ def baselines_for(contest: Contest, *, seconds: float) -> list[Baseline]:
 
     Args:
         contest: The question that the networks were asked.
-        seconds: Wall time that each may take, about; see `seconds_for`.
+        seconds: Wall time for all, about; each may take an equal part of what is left.
 
     Returns:
         Trivial ones first. One that could not be made has a note and no outputs.
     """
     recipes = recipes_for(contest.fingerprint.task, contest.codec.problem)
-    return [recipe.tried(contest, seconds) for recipe in recipes]
+    whole = Allowance(seconds)
+    return [
+        recipe.tried(contest, max(0.0, whole.left) / (len(recipes) - done))
+        for done, recipe in enumerate(recipes)
+    ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import numpy as np
 
 from smarttune.data import Dataset, Split
 from smarttune.fingerprint import Fingerprint
+from smarttune.hardware import num_cores
 from smarttune.models import TargetCodec
 from smarttune.space import Value
 
@@ -19,6 +21,7 @@ Role = Literal["trivial", "strong"]
 
 # The metrics clip probabilities in the same way.
 _LEAST_SHARE = 1e-7
+_MOST_THREADS = 4  # ours: the work of a second or two is not worth more
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,14 @@ class Made:
             shape (rows, ..., 2): the log-probability of the true one, and the most probable.
         metrics: Test metrics by name, where there are no outputs.
         note: What limited it, as a sentence; empty if nothing did.
+        call: How a user makes the same model with its library, as an expression; empty for
+            what needs no library.
     """
 
     outputs: np.ndarray | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    call: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,21 @@ class Baseline:
     library: str
     seconds: float
     made: Made
+
+
+def few_threads() -> AbstractContextManager[Any]:
+    """Bound the threads of scikit-learn to half of the cores, at most four.
+
+    Its threads wait for each other after every step. On a machine whose cores are busy that
+    takes many times as long as fewer threads do.
+    """
+    import sklearn.utils  # noqa: F401 -- loads the threads, which can be bounded only then
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    limits: AbstractContextManager[Any] = threadpool_limits(
+        limits=max(1, min(_MOST_THREADS, num_cores() // 2))
+    )
+    return limits
 
 
 class Unsuited(Exception):  # noqa: N818 -- no error: a baseline that these data do not suit
@@ -137,7 +158,7 @@ class Recipe:
         """Make the baseline; what goes wrong becomes its note, never an error."""
         began = time.monotonic()
         try:
-            made = self.make(contest, Allowance(seconds))
+            made = _sound(self.make(contest, Allowance(seconds)), len(contest.split.test))
         except Unsuited as reason:
             made = Made(note=str(reason))
         except Exception as error:  # noqa: BLE001 -- a search must not fail for its yardstick
@@ -164,8 +185,32 @@ def as_outputs(codec: TargetCodec, shares: np.ndarray) -> np.ndarray:
     return np.asarray(np.log(positive) - np.log1p(-positive))
 
 
-def all_classes(model: Any, shares: np.ndarray, num_classes: int) -> np.ndarray:
-    """Put a classifier's columns in the places of their classes; absent classes have 0."""
-    result = np.zeros((len(shares), num_classes))
-    result[:, np.asarray(model.classes_, np.int64)] = shares
-    return result
+def all_classes(model: Any, shares: np.ndarray, codec: TargetCodec) -> np.ndarray:
+    """Put a classifier's columns in the places of their classes.
+
+    Args:
+        model: A fitted classifier of scikit-learn, whose labels are class numbers.
+        shares: Its probabilities, shape (rows, classes it has seen).
+        codec: The target encoding.
+
+    Returns:
+        Shape (rows, num_classes), each row summing to 1; a class that the training rows lack
+        has the share that the target encoding gives it, whatever the inputs.
+    """
+    seen = np.asarray(model.classes_, np.int64)
+    result = np.tile(codec.priors(), (len(shares), 1))
+    result[:, seen] = shares * result[:, seen].sum(axis=1, keepdims=True)
+    return np.asarray(result / result.sum(axis=1, keepdims=True))
+
+
+def _sound(made: Made, rows: int) -> Made:
+    """Refuse answers that no metric can be made of.
+
+    Raises:
+        Unsuited: If rows are missing, or answers are infinite or no numbers.
+    """
+    if made.outputs is None:
+        return made
+    if len(made.outputs) != rows or not np.isfinite(made.outputs).all():
+        raise Unsuited("It gave no usable answer for some test rows.")
+    return made

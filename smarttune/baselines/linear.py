@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,117 +14,173 @@ from smarttune.baselines.contest import (
     Unsuited,
     all_classes,
     as_outputs,
+    few_threads,
 )
+from smarttune.baselines.matrices import Matrices
 
 # ours: inverse strengths of the penalty, from strong to weak; the validation rows choose.
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)
 # ours: each fit starts where the stronger penalty ended, so that few steps do; stopping early
 # only adds to the penalty.
-_MOST_STEPS = 50
+MOST_STEPS, FEWEST_STEPS = 50, 5
+# The metrics clip probabilities in the same way.
+_LEAST_SHARE = 1e-7
 
-# From three sets of row numbers (training, validation, test) to three matrices.
-Features = Callable[[Contest, tuple[np.ndarray, ...], Allowance], tuple[Any, ...]]
 
-
-def linear_model(
-    contest: Contest, allowance: Allowance, features: Features, *, most_rows: int
-) -> Made:
-    """Fit a logistic or ridge regression on features of the samples.
+def linear_model(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
+    """Fit logistic or ridge regressions on features of the samples.
 
     Args:
         contest: The question.
-        allowance: Seconds it may take, features included.
-        features: Turns rows into matrices, dense or sparse, one row per sample.
-        most_rows: Training rows used; drawn at random where there are more.
+        allowance: Seconds left; they decide the number of steps and of penalties tried.
+        given: Features, dense or sparse.
+
+    Returns:
+        Answers for the test rows, and the call that fits the same model.
+
+    Raises:
+        Unsuited: If the training rows hold a single class.
     """
-    train = contest.drawn(contest.split.train, most_rows)
-    validation = contest.drawn(contest.split.validation, most_rows)
-    x = features(contest, (train, validation, contest.split.test), allowance)
-    y = [contest.encoded(rows) for rows in (train, validation)]
-    notes = [] if len(train) == len(contest.split.train) else [f"{most_rows:,} rows were used."]
+    with few_threads():
+        return _fitted(contest, allowance, given)
+
+
+def _fitted(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
     codec = contest.codec
     if codec.kind == "regression":
-        flat = [part.reshape(len(part), -1) for part in y]
-        return Made(_ridge(x, flat), note=" ".join(notes))
+        return _ridge(contest, allowance, given)
     if codec.kind == "multilabel":
-        shares = _labels(x, y, allowance)
-    else:
-        labels = [part.reshape(len(part)).astype(np.int64) for part in y]
-        model = _logistic(x, labels, allowance)
-        shares = all_classes(model, model.predict_proba(x[2]), len(codec.classes))
-    if allowance.left < 0:
-        notes.append("It was stopped by the clock; more steps may do better.")
-    return Made(as_outputs(codec, shares), note=" ".join(notes))
-
-
-def _logistic(x: tuple[Any, ...], y: list[np.ndarray], allowance: Allowance) -> Any:
-    """The logistic regression whose penalty has the least validation loss."""
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(y[0])) == 1:
+        return _labels(contest, allowance, given)
+    labels = [part.reshape(len(part)).astype(np.int64) for part in given.y]
+    if len(np.unique(labels[0])) == 1:
         raise Unsuited("The training rows hold a single class.")
-    best, least = None, np.inf
-    start: Any = None
-    for strength in _in_time(allowance):
-        model = LogisticRegression(C=strength, max_iter=_MOST_STEPS, warm_start=True)
+    fitted = _Logistic(given.x, labels, allowance)
+    shares = all_classes(fitted.model, fitted.model.predict_proba(given.x[2]), codec)
+    return _made(given, as_outputs(codec, shares), fitted.call, hurried=fitted.hurried)
+
+
+def _made(given: Matrices, outputs: np.ndarray, call: str, *, hurried: bool) -> Made:
+    notes = [*given.notes]
+    if hurried:
+        notes.append("The clock ended its fitting; more steps or a weaker penalty may do better.")
+    whole = f"make_pipeline({given.maker}, {call})" if given.maker else call
+    return Made(outputs, note=" ".join(notes), call=whole)
+
+
+class _Logistic:
+    """The logistic regression whose penalty has the least validation loss.
+
+    Attributes:
+        model: The model of scikit-learn.
+        hurried: Whether time was too short for all steps or penalties.
+    """
+
+    def __init__(self, x: tuple[Any, Any, Any], y: list[np.ndarray], allowance: Allowance) -> None:
+        self.model: Any = None
+        self.hurried = False
+        least = np.inf
+        start: Any = None
+        per_step = 0.0
+        for strength in STRENGTHS:
+            if start is None:  # how long a step takes is not known yet
+                start, per_step = self._fit(strength, FEWEST_STEPS, x, y, start, allowance)
+            steps = _steps(allowance, per_step)
+            self.hurried |= steps < MOST_STEPS
+            if steps < FEWEST_STEPS and self.model is not None:
+                break
+            steps = max(FEWEST_STEPS, steps)
+            start, took = self._fit(strength, steps, x, y, start, allowance)
+            per_step = max(per_step, took)
+            loss = _log_loss(start, x[1], y[1])
+            if self.model is not None and loss >= least:
+                break
+            self.model, least = start, loss
+
+    @property
+    def call(self) -> str:
+        """How to make the same model."""
+        return f"LogisticRegression(C={self.model.C:g}, max_iter={MOST_STEPS})"
+
+    def _fit(  # noqa: PLR0913, PLR0917 -- the state of the loop
+        self,
+        strength: float,
+        steps: int,
+        x: tuple[Any, Any, Any],
+        y: list[np.ndarray],
+        start: Any,
+        allowance: Allowance,
+    ) -> tuple[Any, float]:
+        """A model that goes on from another, and the seconds of each of its steps."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=strength, max_iter=steps, warm_start=True)
         if start is not None:
-            model.coef_, model.intercept_, model.classes_ = start
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # steps are bounded on purpose
-            model.fit(x[0], y[0])
-        loss = _log_loss(model, x[1], y[1])
-        if best is not None and loss >= least:
-            break
-        best, least = model, loss
-        start = (model.coef_.copy(), model.intercept_.copy(), model.classes_)
-    return best
-
-
-def _in_time(allowance: Allowance) -> Iterator[float]:
-    """Penalties, as long as another fit is likely to end in time; each takes longer."""
-    slowest = 0.0
-    for strength in STRENGTHS:
+            model.coef_, model.intercept_ = start.coef_.copy(), start.intercept_.copy()
+            model.classes_ = start.classes_
         before = allowance.left
-        if 2 * slowest > before:
-            return
-        yield strength
-        slowest = max(slowest, before - allowance.left)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # steps are bounded on purpose
+            model.fit(x[0], y[0])
+        return model, (before - allowance.left) / max(1, int(model.n_iter_.max()))
+
+
+def _steps(allowance: Allowance, per_step: float) -> int:
+    """Steps that are likely to fit half of what is left; each is slower as penalties weaken."""
+    if per_step <= 0:
+        return MOST_STEPS
+    return min(MOST_STEPS, int(max(0.0, allowance.left) / (2 * per_step)))
 
 
 def _log_loss(model: Any, x: Any, y: np.ndarray) -> float:
-    if not len(y):
+    """Mean negative logarithm of the shares of the true classes that training has seen."""
+    known = np.flatnonzero(np.isin(y, model.classes_))
+    if not len(known):
         return 0.0
-    places = np.searchsorted(model.classes_, y)
-    known = np.isin(y, model.classes_)
-    chosen = model.predict_proba(x)[np.flatnonzero(known), places[known]]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean()) if len(chosen) else 0.0
+    chosen = model.predict_proba(x)[known, np.searchsorted(model.classes_, y[known])]
+    return float(-np.log(np.maximum(chosen, _LEAST_SHARE)).mean())
 
 
-def _labels(x: tuple[Any, ...], y: list[np.ndarray], allowance: Allowance) -> np.ndarray:
-    """Share of each label, one logistic regression each; they share the time."""
-    width = y[0].shape[1]
-    shares = np.empty((x[2].shape[0], width))
+def _labels(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
+    """One logistic regression for each label; they share the time."""
+    width = given.y[0].shape[1]
+    shares = np.empty((given.x[2].shape[0], width))
+    hurried, call = False, ""
     for i in range(width):
-        label = [part[:, i].astype(np.int64) for part in y]
+        label = [part[:, i].astype(np.int64) for part in given.y]
         if len(np.unique(label[0])) == 1:
-            shares[:, i] = label[0][0]
+            shares[:, i] = contest.codec.priors()[i]
             continue
-        model = _logistic(x, label, Allowance(allowance.left / (width - i)))
-        shares[:, i] = model.predict_proba(x[2])[:, 1]
-    return shares
+        fitted = _Logistic(given.x, label, Allowance(allowance.left / (width - i)))
+        shares[:, i] = fitted.model.predict_proba(given.x[2])[:, 1]
+        hurried |= fitted.hurried
+        call = f"OneVsRestClassifier({fitted.call})"
+    return _made(given, as_outputs(contest.codec, shares), call, hurried=hurried)
 
 
-def _ridge(x: tuple[Any, ...], y: list[np.ndarray]) -> np.ndarray:
+def _ridge(contest: Contest, allowance: Allowance, given: Matrices) -> Made:
     """Encoded values from the ridge regression with the least validation error."""
     from sklearn.linear_model import Ridge
 
-    best, least = None, np.inf
+    y = [part.reshape(len(part), -1) for part in given.y]
+    best, least, slowest, hurried = None, np.inf, 0.0, False
     for strength in STRENGTHS:
-        model = Ridge(alpha=1.0 / strength).fit(x[0], y[0])
-        error = 0.0
-        if len(y[1]):
-            error = float(np.mean(np.square(model.predict(x[1]).reshape(y[1].shape) - y[1])))
+        before = allowance.left
+        if slowest > before:
+            hurried = True
+            break
+        with warnings.catch_warnings():
+            # Features that say the same under a weak penalty.
+            warnings.filterwarnings("ignore", message="Ill-conditioned matrix")
+            model = Ridge(alpha=1.0 / strength).fit(given.x[0], y[0])
+        slowest = max(slowest, before - allowance.left)
+        guessed = np.asarray(model.predict(given.x[1])).reshape(y[1].shape)
+        error = float(np.mean(np.square(guessed - y[1])))
         if best is None or error < least:
             best, least = model, error
     assert best is not None
-    return np.asarray(best.predict(x[2])).reshape(x[2].shape[0], -1)
+    outputs = np.asarray(best.predict(given.x[2])).reshape(given.x[2].shape[0], -1)
+    call = f"Ridge(alpha={best.alpha:g})"
+    if contest.codec.transform == "log1p_standardize":
+        call = f"TransformedTargetRegressor({call}, func=np.log1p, inverse_func=np.expm1)"
+    return _made(given, outputs, call, hurried=hurried)

@@ -16,6 +16,7 @@ from smarttune.data.dataset import Dataset, Progress, ReadOptions
 from smarttune.data.folders import Listing
 from smarttune.data.labelling import labelled
 from smarttune.data.names import listed
+from smarttune.data.sequences import USUAL_PERCENTILE
 from smarttune.data.wav import (
     UnreadableRecordingError,
     WavHeader,
@@ -56,7 +57,7 @@ class Recordings(Content):
         """Recordings with one channel, int16, each of shape (its length,)."""
 
     def facts(self, progress: Progress | None = None) -> dict[str, Value]:
-        """Hours of all, their rate, and the median length."""
+        """Hours of all, their rate, the median length, and the length that one in twenty exceeds."""
         import numpy as np
 
         seconds = self.lengths / self.sample_rate
@@ -64,6 +65,7 @@ class Recordings(Content):
             "data.audio_hours": float(seconds.sum() / 3600),
             "data.sample_rate": float(self.sample_rate),
             "data.clip_seconds": float(np.median(seconds)),
+            "data.long_clip_seconds": float(np.percentile(seconds, USUAL_PERCENTILE)),
         }
 
 

@@ -1,48 +1,40 @@
-"""Sources of pictures: a folder, a table of paths, npz and IDX files, arrays in memory."""
+"""Sources of pictures: a folder, a table of paths, IDX files, arrays in memory."""
 
 from __future__ import annotations
 
-import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.data.dataset import Dataset, Progress
+from smarttune.data.dataset import Dataset, Progress, ReadOptions
 from smarttune.data.decoding import header_of, why_broken
 from smarttune.data.folders import Listing, kind_of_path
 from smarttune.data.idx import label_file, read_idx
 from smarttune.data.images import MEASURED_FILES, ImageArrays, ImageFiles, spread
+from smarttune.data.labelling import labelled
 from smarttune.data.names import SHOWN_NAMES, listed
-from smarttune.errors import DataError
+from smarttune.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-# Names under which archives keep pictures and what they show, the usual ones first.
-_NAMES = (
-    ("x", "y"),
-    ("X", "y"),
-    ("images", "labels"),
-    ("image", "label"),
-    ("data", "target"),
-    ("x_train", "y_train"),
-    ("train_images", "train_labels"),
-)
 # ours: up to so many bytes all pictures are decoded once to find broken ones, which takes
 # seconds; of larger folders only the first and last bytes of each file are looked at.
 DECODED_BYTES = 32 * 1024 * 1024
+# ours: above this share the paths or the format are wrong, not some files.
+MOST_BROKEN = 0.5
 # ours: progress is told after so many files.
 _TOLD_EVERY = 200
 # ours: more channels than red, green, blue and transparency are no picture.
 _MOST_CHANNELS = 4
 
 
-def images_of_folder(
-    listing: Listing, *, masks: str | None = None, progress: Progress | None = None
+def image_folder(
+    listing: Listing, options: ReadOptions, progress: Progress | None = None
 ) -> Dataset:
     """Pictures in a folder, the class of each told by its subfolder or by a label picture.
 
@@ -50,15 +42,17 @@ def images_of_folder(
 
     Args:
         listing: The files.
-        masks: Folder with a label picture of the same name for each picture: segmentation.
+        options: Read is `masks`, a folder with a label picture of the same name for each
+            picture: segmentation.
         progress: Called with the share of the files looked at.
 
     Raises:
-        DataError: If no picture can be read, or one has no label picture.
+        DataError: If most pictures cannot be read, or one has no label picture.
         MissingExtraError: If Pillow is not installed.
     """
     import pandas as pd
 
+    masks = options.get("masks")
     paths = [Path(p) for p in listing.paths]
     kept, notes = _whole(paths, listing.root, progress)
     paths = [paths[i] for i in kept]
@@ -85,15 +79,23 @@ def images_of_folder(
     )
 
 
-def images_of_table(table: Dataset, column: str, progress: Progress | None = None) -> Dataset:
-    """Pictures whose paths stand in a column of a table, relative to the table's folder.
+def image_table(
+    table: Dataset, column: str, root: Path, progress: Progress | None = None
+) -> Dataset:
+    """Pictures whose paths stand in a column of a table, relative to a folder.
+
+    Args:
+        table: One row per picture; rows whose file cannot be read are left out, and named.
+        column: The column of paths.
+        root: The folder that relative paths start from.
+        progress: Called with the share of the files looked at.
 
     Raises:
-        DataError: If none of the files can be read.
+        DataError: If most of the files cannot be read.
+        MissingExtraError: If Pillow is not installed.
     """
     where = Path(table.where)
-    folder = where.parent
-    paths = [folder / str(cell) for cell in table.features[column]]
+    paths = [root / str(cell) for cell in table.features[column]]
     kept, notes = _whole(paths, where, progress)
     channels, more = _channels([paths[i] for i in kept])
     target = _some(table.target, kept)
@@ -113,63 +115,42 @@ def images_of_table(table: Dataset, column: str, progress: Progress | None = Non
     )
 
 
-def images_of_archive(path: Path) -> Dataset:
-    """Pictures and labels in an npz file.
-
-    The arrays are called x and y, images and labels, data and target, or x_train and y_train;
-    an array y of shape (n, height, width) labels pixels.
-
-    Raises:
-        DataError: If the file is broken or holds no pictures under these names.
-    """
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            held = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(
-            str(path),
-            received=f"the archive cannot be read ({error})",
-            expected="an npz file of plain arrays, as numpy.savez writes it",
-            mend="Write it again, without objects.",
-        ) from None
-    for x, y in _NAMES:
-        if x in held:
-            dataset = images_of_arrays(held[x], held.get(y), where=str(path))
-            options = {"path": str(path), "target": None}
-            return replace(dataset, name=path.stem, read_options=options)
-    shapes = ", ".join(f"`{n}` {a.shape}" for n, a in held.items())
-    raise DataError(
-        str(path),
-        received=f"it holds {shapes or 'nothing'}",
-        expected="an array x of pictures, (n, height, width) or with channels, and an array y",
-        mend="Save them with numpy.savez(path, x=pictures, y=labels).",
-    )
-
-
-def images_of_idx(path: Path) -> Dataset:
+def read_idx_images(path: Path, target: str | None, options: ReadOptions) -> Dataset:
     """Pictures in an IDX file, with the file of labels beside it where there is one.
+
+    Args:
+        path: The file of pictures; `...-images-idx3-ubyte` finds `...-labels-idx1-ubyte`.
+        target: No column can be named here.
+        options: Nothing is read of them.
 
     Raises:
         DataError: If a file is broken, or pictures and labels differ in number.
+        OptionError: If a target is named.
     """
+    if target is not None:
+        raise OptionError(
+            "--target",
+            received=f"`{target}`, with an IDX file of pictures",
+            expected="no target: the labels are in the file beside it",
+            mend="Leave it out.",
+        )
     beside = label_file(path)
     labels = None if beside is None else read_idx(beside)
-    dataset = images_of_arrays(read_idx(path), labels, where=str(path))
+    dataset = image_arrays(read_idx(path), labels, str(path))
     name = path.name.removesuffix(".gz")
     return replace(dataset, name=name, read_options={"path": str(path), "target": None})
 
 
-def images_of_arrays(x: Any, y: Any, *, where: str = "X") -> Dataset:
+def image_arrays(x: Any, y: Any, where: str = "X", beside: pd.DataFrame | None = None) -> Dataset:
     """Pictures in memory.
 
     Args:
         x: Pictures, shape (n, height, width) or (n, height, width, channels); bytes, or
             floats from 0 to 1 or from 0 to 255.
         y: Labels, shape (n,) or (n, 1); 0/1 columns, shape (n, labels); classes of the pixels,
-            shape (n, height, width); or None.
+            shape (n, height, width); or None. Pictures without a label are left out.
         where: What errors call them.
+        beside: Further columns, one row per picture.
 
     Raises:
         DataError: If the shapes do not fit.
@@ -178,7 +159,7 @@ def images_of_arrays(x: Any, y: Any, *, where: str = "X") -> Dataset:
     import pandas as pd
 
     pixels, notes = _bytes(np.asarray(x), where)
-    target, masks = None, None
+    labels, masks = pd.DataFrame(index=range(len(pixels))), None
     if y is not None:
         if len(y) != len(pixels):
             raise DataError(
@@ -187,19 +168,19 @@ def images_of_arrays(x: Any, y: Any, *, where: str = "X") -> Dataset:
                 expected="one label per picture",
                 mend="Check that both belong to the same part of the data.",
             )
-        target, masks = _labels(y, pixels, where)
-    if masks is not None:
-        target = pd.Series(np.arange(len(pixels)), name="mask")
-    digits = pixels.shape[3] == 1 and _single_characters(target)
-    return Dataset(
-        name=where,
-        features=pd.DataFrame({"picture": np.arange(len(pixels))}),
-        target=target,
-        num_rows=len(pixels),
-        warnings=notes,
+        labels, masks = _labels(y, pixels, where)
+    columns = labels if beside is None else labels.join(beside)
+    content = ImageArrays(pixels, masks)
+    names = [str(c) for c in labels.columns]
+    if masks is None and pixels.shape[3] == 1 and len(names) == 1:
+        content = replace(content, flips_matter=_single_characters(labels[names[0]]))
+    return labelled(
+        content,
+        columns,
+        names,
         where=where,
-        task="image",
-        content=ImageArrays(pixels, masks, flips_matter=digits),
+        name=where,
+        warnings=notes,
     )
 
 
@@ -236,12 +217,12 @@ def _bytes(x: npt.NDArray[Any], where: str) -> tuple[npt.NDArray[np.uint8], tupl
 
 def _labels(
     y: Any, pixels: npt.NDArray[np.uint8], where: str
-) -> tuple[pd.Series | pd.DataFrame | None, npt.NDArray[np.integer[Any]] | None]:
+) -> tuple[pd.DataFrame, npt.NDArray[np.integer[Any]] | None]:
     """One label or row of labels per picture, or one class per pixel."""
     import numpy as np
     import pandas as pd
 
-    if isinstance(y, (pd.Series, pd.DataFrame)):
+    if isinstance(y, pd.DataFrame):
         return y.reset_index(drop=True), None
     labels = np.asarray(y)
     if labels.ndim >= 3:
@@ -253,10 +234,11 @@ def _labels(
                 expected=f"one whole number per pixel, shape {pixels.shape[:3]}",
                 mend="Save the classes of the pixels as integers of the pictures' size.",
             )
-        return None, labels.astype(np.int32)
+        return pd.DataFrame({"mask": np.arange(len(labels))}), labels.astype(np.int32)
+    cells = labels.astype(object) if labels.dtype.kind in "SU" else labels
     if labels.ndim == 2 and labels.shape[1] > 1:
-        return pd.DataFrame(labels, columns=[f"label_{i}" for i in range(labels.shape[1])]), None
-    return pd.Series(labels.ravel(), name="label"), None
+        return pd.DataFrame(cells, columns=[f"label_{i}" for i in range(labels.shape[1])]), None
+    return pd.DataFrame({"label": cells.ravel()}), None
 
 
 def _whole(
@@ -275,10 +257,11 @@ def _whole(
     kept = [i for i in range(len(paths)) if i not in broken]
     shown = "; ".join(f"{paths[i]} ({why})" for i, why in list(broken.items())[:SHOWN_NAMES])
     more = f" and {len(broken) - SHOWN_NAMES:,} more" if len(broken) > SHOWN_NAMES else ""
-    if not kept:
+    if len(broken) > MOST_BROKEN * len(paths):
         raise DataError(
             str(where),
-            received=f"none of its {len(paths):,} pictures can be read: {shown}{more}",
+            received=f"{len(broken):,} of its {len(paths):,} picture(s) cannot be read: "
+            f"{shown}{more}",
             expected="pictures in formats such as PNG and JPEG",
             mend="Check one of them with a viewer, and the paths if they are listed in a table.",
         )
@@ -334,11 +317,11 @@ def _masks_beside(paths: Sequence[Path], folder: Path) -> tuple[str, ...]:
     return tuple(by_stem[p.stem] for p in paths)
 
 
-def _single_characters(target: pd.Series | pd.DataFrame | None) -> bool:
+def _single_characters(target: Any) -> bool:
     """Whether classes are named by digits or letters, which mirrored are others or none."""
     if target is None or target.ndim == 2 or target.dtype.kind == "f":
         return False
-    names = {str(label) for label in target.unique()}
+    names = {str(label) for label in target.unique().tolist()}
     return len(names) > 2 and all(len(name) == 1 and name.isalnum() for name in names)
 
 

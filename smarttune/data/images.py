@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from smarttune.data.content import Content
 from smarttune.data.dataset import Progress
 from smarttune.data.decoding import decoded, header_of, nearest, read_mask, smooth
+from smarttune.errors import DataError, OptionError
 from smarttune.space import Value
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from smarttune.data.problem import TargetProfile
 
 # ours: headers of so many files tell the sizes and channels of any folder.
 MEASURED_FILES = 2_000
@@ -68,6 +71,16 @@ class ImageFiles(Content):
 
         return np.stack([nearest(read_mask(Path(self.masks[i])), side) for i in rows])
 
+    def with_channels(self, channels: int) -> ImageFiles:
+        """The same pictures, converted to grey (1) or colour (3).
+
+        Raises:
+            DataError: If files have no such number of channels.
+        """
+        if channels not in (1, 3):
+            raise _other_channels("files of pictures", f"arrays with {channels} channels")
+        return replace(self, channels=channels)
+
     def select(self, rows: npt.NDArray[np.int64]) -> ImageFiles:
         """Some of the pictures, numbered from 0."""
         masks = tuple(self.masks[i] for i in rows) if self.masks else ()
@@ -92,10 +105,18 @@ class ImageFiles(Content):
             **(_facts_of_classes(self.mask_counts()) if self.masks else {}),
         }
 
-    def mask_counts(self) -> dict[int, int]:
-        """Pixels of each class in the label pictures of at most 500 samples."""
-        rows = spread(len(self.masks), MEASURED_MASKS)
-        return _counted([read_mask(Path(self.masks[i])) for i in rows])
+    def goal(self, problem: str | None) -> TargetProfile | None:
+        """The classes of the pixels, where pixels are labelled.
+
+        Raises:
+            OptionError: If labels of pixels are given and another problem is asked for.
+        """
+        return _goal_of_classes(self.mask_counts(), problem) if self.masks else None
+
+    def mask_counts(self, most: int | None = MEASURED_MASKS) -> dict[int, int]:
+        """Pixels of each class in the label pictures of some samples, or of all (None)."""
+        rows = spread(len(self.masks), len(self.masks) if most is None else most)
+        return _counted(read_mask(Path(self.masks[i])) for i in rows)
 
     def digest(self) -> str:
         """A hash of every file's path, size and time of change."""
@@ -166,6 +187,19 @@ class ImageArrays(Content):
         assert self.labels is not None
         return nearest(self.labels[rows].astype(np.int64), side)
 
+    def with_channels(self, channels: int) -> ImageArrays:
+        """Grey pictures with their one channel repeated.
+
+        Raises:
+            DataError: If they are not grey.
+        """
+        import numpy as np
+
+        if self.channels != 1:
+            raise _other_channels(f"pictures with {self.channels} channels", f"{channels}")
+        shape = (*self.pixels.shape[:3], channels)
+        return replace(self, pixels=np.broadcast_to(self.pixels, shape))
+
     def select(self, rows: npt.NDArray[np.int64]) -> ImageArrays:
         """Some of the pictures, numbered from 0."""
         labels = None if self.labels is None else self.labels[rows]
@@ -180,10 +214,19 @@ class ImageArrays(Content):
         }
         return found | (_facts_of_classes(self.mask_counts()) if self.masks else {})
 
-    def mask_counts(self) -> dict[int, int]:
-        """Pixels of each class in at most 500 samples."""
+    def goal(self, problem: str | None) -> TargetProfile | None:
+        """The classes of the pixels, where pixels are labelled.
+
+        Raises:
+            OptionError: If labels of pixels are given and another problem is asked for.
+        """
+        return _goal_of_classes(self.mask_counts(), problem) if self.masks else None
+
+    def mask_counts(self, most: int | None = MEASURED_MASKS) -> dict[int, int]:
+        """Pixels of each class in some samples, or in all (None)."""
         assert self.labels is not None
-        return _counted([self.labels[spread(len(self.labels), MEASURED_MASKS)]])
+        rows = spread(len(self.labels), len(self.labels) if most is None else most)
+        return _counted(self.labels[i] for i in rows)
 
     def digest(self) -> str:
         """A hash of all pixels and their labels."""
@@ -196,6 +239,15 @@ class ImageArrays(Content):
         return found.hexdigest()
 
 
+def _other_channels(received: str, expected: str) -> DataError:
+    return DataError(
+        "X",
+        received=received,
+        expected=f"{expected}, as the pictures that were learnt from",
+        mend="Convert them, for example to grey by their mean over the last axis.",
+    )
+
+
 def spread(count: int, most: int) -> npt.NDArray[np.int64]:
     """At most `most` of `count` places, evenly spread, so that every class has its share."""
     import numpy as np
@@ -203,7 +255,7 @@ def spread(count: int, most: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def _counted(labels: Sequence[Any]) -> dict[int, int]:
+def _counted(labels: Iterable[Any]) -> dict[int, int]:
     import numpy as np
 
     counts: dict[int, int] = {}
@@ -211,6 +263,28 @@ def _counted(labels: Sequence[Any]) -> dict[int, int]:
         for label, count in zip(*np.unique(one, return_counts=True), strict=True):
             counts[int(label)] = counts.get(int(label), 0) + int(count)
     return dict(sorted(counts.items()))
+
+
+def _goal_of_classes(counts: dict[int, int], problem: str | None) -> TargetProfile:
+    from smarttune.data.problem import TargetProfile
+
+    if problem not in (None, "segmentation"):
+        raise OptionError(
+            "--problem",
+            received=f"`{problem}`, with a class for every pixel",
+            expected="segmentation",
+            mend="Leave it out, or leave the label pictures out.",
+        )
+    if len(counts) < 2:
+        raise DataError(
+            "masks",
+            received=f"all pixels of the label pictures are of class {next(iter(counts))}",
+            expected="at least two classes to tell apart",
+            mend="Check how the label pictures were made.",
+        )
+    evidence = f"Every pixel has one of {len(counts)} classes."
+    classes, pixels = tuple(counts), tuple(counts.values())
+    return TargetProfile("mask", "segmentation", evidence, classes, pixels)
 
 
 def _facts_of_classes(counts: dict[int, int]) -> dict[str, Value]:

@@ -274,20 +274,15 @@ def _sequences(archive: _Archive) -> tuple[Content, npt.NDArray[np.int64]]:
 
 def _pictures(archive: _Archive, name: str, target: Sequence[str]) -> Dataset:
     """Pictures with a label each, or with labels of their pixels."""
-    from smarttune.data.images import image_arrays
+    from smarttune.data.image_sources import image_arrays
 
     key = target[0] if target else archive.named(_TARGETS)
     if key is not None and key not in archive.arrays:
         key = resolve_target(key, list(archive.arrays), where=archive.where)
     labels = None if key is None else archive.arrays[key]
-    made = image_arrays(archive.samples, labels, archive.where)
     others = [c for c in archive.columns if key not in (c, str(c).rpartition("_")[0])]
-    return replace(
-        made,
-        name=name,
-        features=made.features.join(archive.columns[others]),
-        read_options={"path": archive.where, "target": key},
-    )
+    made = image_arrays(archive.samples, labels, archive.where, archive.columns[others])
+    return replace(made, name=name, read_options={"path": archive.where, "target": key})
 
 
 def _table(archive: _Archive, target: Sequence[str]) -> tuple[RawTable, list[str]]:

@@ -230,7 +230,7 @@ def _read_array(source: Any, target: Any, options: ReadOptions) -> Dataset:
     y = None if target is None else np.asarray(target)
     pictures = x.ndim == 4 or x.dtype == np.uint8  # noqa: PLR2004
     if options.get("task", "image" if pictures else "sequence") == "image":
-        from smarttune.data.images import image_arrays
+        from smarttune.data.image_sources import image_arrays
 
         made = image_arrays(x, y, "X")
     else:

@@ -61,14 +61,24 @@ class SequenceArrays(Content):
         return SequenceArrays(self.values, self.starts[rows], self.counts[rows], self.notes)
 
     def facts(self, progress: Progress | None = None) -> dict[str, Value]:
-        """The 95th percentile and the largest of the lengths, and the values per step."""
+        """Lengths (95th percentile, largest, whether all are equal), width, and missing values."""
         import numpy as np
 
         return {
             "data.sequence_length": int(np.percentile(self.counts, USUAL_PERCENTILE)),
             "data.max_sequence_length": int(self.counts.max()),
             "data.num_features": self.num_features,
+            "data.equal_lengths": bool((self.counts == self.counts[0]).all()),
+            "data.missing_fraction": self._missing_fraction(),
         }
+
+    def _missing_fraction(self) -> float:
+        """Share of values that are missing among the real steps."""
+        import numpy as np
+
+        gaps = np.concatenate([[0], np.cumsum(np.isnan(self.values).sum(axis=1))])
+        missing = int((gaps[self.starts + self.counts] - gaps[self.starts]).sum())
+        return missing / (int(self.counts.sum()) * self.num_features)
 
     def digest(self) -> str:
         """A hash of all values and of where sequences begin and end."""

@@ -129,6 +129,8 @@ class SeriesContent(Content):
             "data.num_steps": len(self),
             "data.num_series": len(self.labels),
             "data.num_variables": len(self.names),
+            "data.steps_per_series": int(lengths.max()),
+            "data.time_stamped": self.step.kind != "rows",
             "data.horizon": self.horizon,
             "data.num_samples": int(origins.sum()),
             "data.num_outputs": self.horizon * max(1, self.num_targets),
@@ -232,6 +234,8 @@ def series_dataset(
     names, more = _variables(frame, targets, {time, series}, where)
     notes += more
     values = frame[names].to_numpy(dtype=np.float32, na_value=np.nan)
+    if time is None:  # each series counts its own rows
+        stamps = _own_numbers(owner)
     order, more = sorted_by_time(stamps, owner, has_time=time is not None)
     notes += more
     steps = (values[order], stamps[order], owner[order])
@@ -352,6 +356,15 @@ def _owners(frame: pd.DataFrame, series: str | None) -> tuple[Steps, tuple[str, 
         return np.zeros(len(frame), dtype=np.int64), ("the series",)
     codes, labels = frame[series].astype("str").factorize(sort=True)
     return codes.astype(np.int64), tuple(str(label) for label in labels)
+
+
+def _own_numbers(owner: Steps) -> Steps:
+    """The number of each row among the rows of its series, counted from 0."""
+    order = np.argsort(owner, kind="stable")
+    starts = np.searchsorted(owner[order], np.arange(owner.max(initial=0) + 1))
+    numbers = np.empty(len(owner), dtype=np.int64)
+    numbers[order] = np.arange(len(owner)) - starts[owner[order]]
+    return numbers
 
 
 def _variables(

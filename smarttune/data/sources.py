@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from smarttune.data.dataset import Dataset, Progress, RawTable, ReadOptions
-from smarttune.data.folders import kind_of_path, scan
+from smarttune.data.folders import Listing, kind_of_path, scan
 from smarttune.errors import OptionError
 
 if TYPE_CHECKING:
@@ -43,9 +43,14 @@ def read_whole(
 
         return read_npz(path, target, options)
     if "-ubyte" in name or name.endswith((".idx", ".idx3", ".idx4")):
-        from smarttune.data.images import read_idx_images
+        from smarttune.data.image_sources import read_idx_images
 
         return read_idx_images(path, target[0] if target else None, options)
+    if kind_of_path(path) == "image":
+        from smarttune.data.image_sources import image_folder
+
+        alone = Listing(path.parent, "image", [str(path)], None)
+        return image_folder(alone, options, progress)
     if name.endswith(".txt") and not target and options.get("task") == "text":
         from smarttune.data.corpus import read_corpus
 
@@ -70,7 +75,7 @@ def _read_folder(
         progress,  # type: ignore[arg-type]
     )
     if listing.kind == "image":
-        from smarttune.data.images import image_folder
+        from smarttune.data.image_sources import image_folder
 
         return image_folder(listing, options, progress)
     if listing.kind == "audio":
@@ -119,7 +124,7 @@ def with_content(dataset: Dataset, options: ReadOptions, progress: Progress | No
             continue
         root = Path(dataset.where).parent
         if kind == "image":
-            from smarttune.data.images import image_table
+            from smarttune.data.image_sources import image_table
 
             return image_table(dataset, str(column), root, progress)
         from smarttune.data.audio import audio_table

@@ -55,7 +55,8 @@ def split(  # noqa: PLR0913 -- one target, the rest are options by keyword
         groups: One label per row; rows with equal labels come into the same part, rows
             without a label go alone. Sizes and classes are then met as nearly as whole groups
             allow: without classes validation and test miss their size by at most the largest
-            group, training by at most two of them.
+            group, training by at most two of them. Where no two rows share a label, the parts
+            are those without groups.
 
     Returns:
         The parts; a part with a positive share has at least one row.
@@ -70,12 +71,13 @@ def split(  # noqa: PLR0913 -- one target, the rest are options by keyword
     num_rows = len(target)
     num_validation, num_test = _sizes(num_rows, validation_fraction, test_fraction)
     num_train = num_rows - num_validation - num_test
-    if groups is not None:
+    members = None if groups is None else _group_codes(groups)
+    if members is not None and members.max(initial=-1) + 1 < num_rows:
         if time_ordered:
             raise _grouped_in_time()
         by_class = stratify and problem in _STRATIFIED
         codes = _class_codes(target) if by_class else np.zeros(num_rows, np.int64)
-        return _grouped(groups, codes, (num_train, num_validation, num_test), seed)
+        return _grouped(members, codes, (num_train, num_validation, num_test), seed)
     if time_ordered:
         order = np.arange(num_rows)
     else:
@@ -127,7 +129,7 @@ def _grouped_in_time() -> OptionError:
 
 
 def _grouped(
-    groups: pd.Series | npt.NDArray[np.generic],
+    members: npt.NDArray[np.int64],
     classes: npt.NDArray[np.int64],
     sizes: tuple[int, int, int],
     seed: int,
@@ -135,7 +137,6 @@ def _grouped(
     """Deal whole groups out to the parts, in several orders, and keep the evenest deal."""
     import numpy as np
 
-    members = _group_codes(groups)
     num_groups = int(members.max(initial=-1)) + 1
     if num_groups < sum(size > 0 for size in sizes):
         raise DataError(
@@ -146,25 +147,42 @@ def _grouped(
         )
     held = np.zeros((num_groups, int(classes.max(initial=0)) + 1))  # rows by group and class
     np.add.at(held, (members, classes), 1)
-    wanted = np.outer(np.asarray(sizes) / len(members), held.sum(axis=0))
+    totals = held.sum(axis=0)
+    # Whatever is known of a class is in one group: only training can use it.
+    pinned = ((held > 0) & (held == totals)).any(axis=1)
+    if int((~pinned).sum()) < sum(size > 0 for size in sizes[1:]):
+        raise _class_in_one_group(int((totals > 0).sum()))
+    wanted = np.outer(np.asarray(sizes) / len(members), totals)
     rng = np.random.default_rng(seed)
     deals = max(1, min(_DEALS, _DEALS * _GROUPS_PER_DEAL // num_groups))
     best, least = np.zeros(num_groups, np.int64), np.inf
     for _ in range(deals):
-        part_of, unevenness = _dealt(held, wanted, rng.permutation(num_groups))
+        part_of, unevenness = _dealt(held, wanted, pinned, rng.permutation(num_groups))
         if unevenness < least:
             best, least = part_of, unevenness
     parts = best[members]
     return Split(*(np.flatnonzero(parts == part) for part in range(3)))
 
 
+def _class_in_one_group(num_classes: int) -> DataError:
+    return DataError(
+        "groups",
+        received=f"of {num_classes:,} classes (nearly) each lies in a single group",
+        expected="several groups for each class, some to learn it from and others to test it on",
+        mend="Leave out --group, or group by a column that does not tell the class.",
+    )
+
+
 def _dealt(
-    held: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64], order: npt.NDArray[np.int64]
+    held: npt.NDArray[np.float64],
+    wanted: npt.NDArray[np.float64],
+    pinned: npt.NDArray[np.bool_],
+    order: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], float]:
     """Give each group in turn to the part that lacks most of its classes.
 
     A part that gets a group lacked something of it, so that it never overshoots by more than
-    one group; without classes this bounds the error of the sizes.
+    one group; without classes this bounds the error of the sizes. Pinned groups are training.
 
     Returns:
         The part of each group, and the squared error left, rare classes counting as much as
@@ -173,16 +191,17 @@ def _dealt(
     import numpy as np
 
     lacking = wanted.copy()
+    lacking[0] -= held[pinned].sum(axis=0)
     weights = 1.0 / np.maximum(held.sum(axis=0), 1.0)
     part_of = np.zeros(len(held), np.int64)
-    for group in order:
+    for group in order[~pinned[order]]:
         part = np.argmax(lacking @ (weights * held[group]))
         part_of[group] = part
         lacking[part] -= held[group]
     for empty in np.flatnonzero(wanted.sum(axis=1)):
         if not (part_of == empty).any():  # few large groups: take the smallest of the most
-            donor = np.argmax(np.bincount(part_of, minlength=len(wanted)))
-            candidates = np.flatnonzero(part_of == donor)
+            donor = np.argmax(np.bincount(part_of[~pinned], minlength=len(wanted)))
+            candidates = np.flatnonzero((part_of == donor) & ~pinned)
             moved = candidates[np.argmin(held[candidates].sum(axis=1))]
             part_of[moved] = empty
             lacking[donor] += held[moved]

@@ -65,6 +65,18 @@ class Step:
             return ends
         return np.asarray((month + ahead).astype("datetime64[ns]") + (last - month))
 
+    def between(self, first: Any, later: Any) -> int:
+        """Steps from one stamp of the grid to another; negative where the other is earlier."""
+        if self.kind in ("rows", "number"):
+            return round((int(later) - int(first)) / self.size)
+        if self.kind == "time":
+            return round(float((later - first) / np.timedelta64(self.size, "ns")))
+        if self.kind == "business_days":
+            days = np.busday_count(np.datetime64(first, "D"), np.datetime64(later, "D"))
+            return int(days)
+        months = np.datetime64(later, "M") - np.datetime64(first, "M")
+        return round(int(months.astype(np.int64)) / self.size)
+
 
 def stamps_of(column: pd.Series, *, where: str) -> tuple[Stamps, npt.NDArray[np.bool_]]:
     """Read a column of time stamps.

@@ -21,6 +21,7 @@ from smarttune.models.cells import (
     texts,
     writes_day_first,
 )
+from smarttune.models.ngrams import NgramVocabulary, SparseRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -304,3 +305,22 @@ class CategoricalColumn(_Frozen):
         codes, found = column.factorize()
         table = np.array([places.get(text_of(v), 0) for v in found] + [0], dtype=np.int32)
         return np.asarray(table[codes])
+
+
+class TextColumn(_Frozen):
+    """A column of free text, which becomes tf-idf rows.
+
+    Args:
+        name: Column name.
+        ngrams: The counted words and runs of words.
+        embedding_dim: Numbers that a network makes of a row before it joins other columns.
+    """
+
+    kind: Literal["text"] = "text"
+    name: str
+    ngrams: NgramVocabulary
+    embedding_dim: int
+
+    def encode(self, column: pd.Series[Any]) -> SparseRows:
+        """Cells as tf-idf rows, (rows, terms); a missing cell is all zeros."""
+        return self.ngrams.rows(texts(column))

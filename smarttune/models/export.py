@@ -102,7 +102,8 @@ def exported_table(
         MissingExtraError: If text columns need TensorFlow and it is not installed.
         OptionError: If they need it and Keras runs on another backend.
     """
-    _check_backend(preprocessor)
+    if any(not isinstance(c, NumericColumn) for c in preprocessor.columns):
+        check_text_backend("export of a table with text, flags or dates")
     names = input_names(preprocessor)
     inputs: dict[str, Any] = {}
     for column in preprocessor.columns:
@@ -115,21 +116,26 @@ def exported_table(
     if preprocessor.categorical:
         indices = [_indices(c, columns[c.name], i) for i, c in enumerate(preprocessor.categorical)]
         features["categorical"] = ops.cast(_side_by_side(indices), "int32")
+    for i, text in enumerate(preprocessor.texts):
+        features[f"text_{i}"] = text.ngrams.weighed(columns[text.name], f"smarttune_text_{i}")
     outputs = decoded(bare_copy(core)(features), codec)
     return keras.Model(inputs, outputs, name="raw_rows")
 
 
-def _check_backend(preprocessor: TablePreprocessor) -> None:
-    needs_text = any(not isinstance(c, NumericColumn) for c in preprocessor.columns)
-    if not needs_text or keras.backend.backend() == "tensorflow":
+def check_text_backend(where: str) -> None:
+    """Check that Keras layers can read strings.
+
+    Raises:
+        MissingExtraError: If TensorFlow is not installed.
+        OptionError: If Keras runs on another backend.
+    """
+    if keras.backend.backend() == "tensorflow":
         return
     if find_spec("tensorflow") is None:
-        raise MissingExtraError(
-            "export of a table with text, flags or dates", module="tensorflow", extra="tensorflow"
-        )
+        raise MissingExtraError(where, module="tensorflow", extra="tensorflow")
     raise OptionError(
         "export",
-        received=f"the Keras backend {keras.backend.backend()} for a table with text columns",
+        received=f"the Keras backend {keras.backend.backend()} for a model that reads text",
         expected="the TensorFlow backend, the only one whose Keras layers read text",
         mend="Export with the environment variable KERAS_BACKEND=tensorflow.",
     )

@@ -91,7 +91,8 @@ class Layers:
         if kind == "none":
             return x
         if kind == "batch":
-            return layers.BatchNormalization(name=f"normalization_{name}")(x)
+            momentum = float(self.values.get("model.normalization_momentum", 0.99))  # Keras's own
+            return layers.BatchNormalization(momentum=momentum, name=f"normalization_{name}")(x)
         if kind == "layer":
             return layers.LayerNormalization(name=f"normalization_{name}")(x)
         raise bad_value("model.normalization", kind, ("none", "batch", "layer"))

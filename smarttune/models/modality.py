@@ -96,11 +96,13 @@ class Modality(ABC):
         preprocessor_type: What `fit` returns and a run keeps.
         prepared: Hyperparameters that are used up before a network is built, and so are the
             same in all trials of a search.
+        reads_target: Whether what is predicted must be known up to now, as in forecasts.
     """
 
     name: ClassVar[str]
     preprocessor_type: ClassVar[type[Preprocessor]]
     prepared: ClassVar[tuple[str, ...]] = ()
+    reads_target: ClassVar[bool] = False
 
     def split(
         self,

@@ -22,8 +22,10 @@ from smarttune.models.columns import (
     DatetimeColumn,
     NumericColumn,
     Scaling,
+    TextColumn,
 )
 from smarttune.models.modality import Preprocessor
+from smarttune.models.ngrams import NgramVocabulary
 from smarttune.space import Value
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ ENCODINGS = ("one_hot", "embedding")
 _MOST_NAMED = 5
 
 Column = Annotated[
-    NumericColumn | BooleanColumn | DatetimeColumn | CategoricalColumn,
+    NumericColumn | BooleanColumn | DatetimeColumn | CategoricalColumn | TextColumn,
     Field(discriminator="kind"),
 ]
 
@@ -81,7 +83,8 @@ class TablePreprocessor(Preprocessor):
             columns: Profiles; those with `used` false are left out.
             settings: Recommended values; read are `model.numeric_preprocessing`,
                 `model.missing_values`, and per categorical column
-                `model.encoding[NAME]` and `model.embedding_dim[NAME]`.
+                `model.encoding[NAME]` and `model.embedding_dim[NAME]`; for text columns
+                `model.vocabulary_size`, `model.ngram_size` and `model.embedding_dim`.
 
         Returns:
             The fitted preprocessor.
@@ -90,12 +93,14 @@ class TablePreprocessor(Preprocessor):
             DataError: If no usable column is left, or a profiled column is absent.
             SettingError: If a setting has a value that means nothing here.
         """
-        used = [c for c in columns if c.used and c.kind in _FITTERS]
+        # Free text enters a table where a rule says how many words of it count.
+        known = _FITTERS if "model.vocabulary_size" in settings else _FITTERS_OF_CELLS
+        used = [c for c in columns if c.used and c.kind in known]
         if not used:
             raise DataError(
                 "table",
                 received="none of its columns can enter the model",
-                expected="at least one numeric, categorical, boolean or date column",
+                expected="at least one numeric, categorical, boolean, date or text column",
                 mend="Check the columns' kinds in the fingerprint, or give other columns.",
             )
         require_columns(frame, [c.name for c in used])
@@ -105,44 +110,52 @@ class TablePreprocessor(Preprocessor):
     @property
     def numeric(self) -> tuple[NumericColumn | BooleanColumn | DatetimeColumn, ...]:
         """The columns that become float inputs, in order."""
-        return tuple(c for c in self.columns if not isinstance(c, CategoricalColumn))
+        return tuple(c for c in self.columns if not isinstance(c, (CategoricalColumn, TextColumn)))
 
     @property
     def categorical(self) -> tuple[CategoricalColumn, ...]:
         """The columns that become indices, in order."""
         return tuple(c for c in self.columns if isinstance(c, CategoricalColumn))
 
+    @property
+    def texts(self) -> tuple[TextColumn, ...]:
+        """The columns that become tf-idf rows, in order."""
+        return tuple(c for c in self.columns if isinstance(c, TextColumn))
+
     @cached_property
     def numeric_inputs(self) -> tuple[str, ...]:
         """Names of the float inputs, in the order of the array "numeric"."""
         return tuple(name for column in self.numeric for name in column.inputs)
 
-    def inputs(self, dataset: Dataset, rows: np.ndarray) -> dict[str, np.ndarray]:
+    def inputs(self, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
         """Rows of a table as arrays; see `transform`."""
         return self.transform(dataset.features.iloc[rows])
 
-    def transform(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    def transform(self, frame: pd.DataFrame) -> dict[str, Any]:
         """Raw rows to arrays; missing cells and unseen levels are fine, extra columns ignored.
 
         Args:
             frame: Rows with at least the used columns.
 
         Returns:
-            "numeric": float32, shape (rows, number of numeric inputs), and
+            "numeric": float32, shape (rows, number of numeric inputs);
             "categorical": int32, shape (rows, number of categorical columns), index 0
-            for missing or unseen. An array that would have no column is left out.
+            for missing or unseen; and for the text column of place i "text_i": `SparseRows`
+            of shape (rows, terms). An array that would have no column is left out.
 
         Raises:
             DataError: If used columns are absent.
         """
         require_columns(frame, [c.name for c in self.columns])
-        arrays: dict[str, np.ndarray] = {}
+        arrays: dict[str, Any] = {}
         if self.numeric_inputs:
             parts = [c.encode(frame[c.name]) for c in self.numeric]
             arrays["numeric"] = np.concatenate(parts, axis=1)
         if self.categorical:
             indices = [c.encode(frame[c.name]) for c in self.categorical]
             arrays["categorical"] = np.stack(indices, axis=1)
+        for i, text in enumerate(self.texts):
+            arrays[f"text_{i}"] = text.encode(frame[text.name])
         return arrays
 
 
@@ -220,9 +233,28 @@ def _categorical(
     return CategoricalColumn(name=name, levels=levels, encoding="embedding", embedding_dim=width)
 
 
-_FITTERS = {
+def _text(profile: ColumnLike, column: pd.Series[Any], settings: Mapping[str, Value]) -> Column:
+    sizes = {}
+    for key in ("model.vocabulary_size", "model.ngram_size", "model.embedding_dim"):
+        size = settings.get(f"{key}[{profile.name}]", settings.get(key))
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise SettingError(
+                key,
+                received=f"{size!r}, for the text column `{profile.name}`",
+                expected="a whole number of at least 1",
+                mend=f"Set {key}, or leave the column out: --drop {profile.name}.",
+            )
+        sizes[key] = size
+    ngrams = NgramVocabulary.fit(
+        texts(column), None, longest=sizes["model.ngram_size"], most=sizes["model.vocabulary_size"]
+    )
+    return TextColumn(name=profile.name, ngrams=ngrams, embedding_dim=sizes["model.embedding_dim"])
+
+
+_FITTERS_OF_CELLS = {
     "numeric": _numeric,
     "boolean": _boolean,
     "datetime": _datetime,
     "categorical": _categorical,
 }
+_FITTERS = {**_FITTERS_OF_CELLS, "text": _text}

@@ -15,7 +15,7 @@ CELLS: dict[str, Any] = {
 }
 
 
-def rnn(layers: Layers, x: Any, *, every_step: bool = False) -> Any:
+def rnn(layers: Layers, x: Any, *, every_step: bool = False, mask: Any = None) -> Any:
     """Recurrent layers one after the other, with dropout between them.
 
     The cells keep what the fast GPU kernel asks for: tanh and sigmoid, biases, no unrolling,
@@ -25,6 +25,8 @@ def rnn(layers: Layers, x: Any, *, every_step: bool = False) -> Any:
         layers: Makes the layers of the trial.
         x: A sequence, (batch, steps, features), perhaps masked.
         every_step: Whether the last layer too gives its output at each step.
+        mask: (batch, steps), true for real steps, padded on the right; None means the mask that
+            `x` carries, or none.
 
     Returns:
         (batch, width), or (batch, steps, width) with `every_step`; the width is
@@ -48,7 +50,8 @@ def rnn(layers: Layers, x: Any, *, every_step: bool = False) -> Any:
             "return_sequences": every_step or i < count - 1,
             "kernel_regularizer": layers.regularizer(),
         }
-        x = _cell(layers, kind, name, options, both)(x)
+        cell = _cell(layers, kind, name, options, both)
+        x = cell(x) if mask is None else cell(x, mask=mask)
         x = layers.drop(x, name)
     return x
 

@@ -35,7 +35,9 @@ class Tabular(Modality):
         "model.embedding_dim",
         "model.numeric_preprocessing",
         "model.missing_values",
+        "model.ngram_size",
         "model.target_transform",
+        "model.vocabulary_size",
     )
 
     def fit(
@@ -46,14 +48,15 @@ class Tabular(Modality):
         settings: Mapping[str, Value],
         families: tuple[str, ...],
     ) -> TablePreprocessor:
-        """Learn fills, scales and levels from the training rows."""
+        """Learn fills, scales, levels and words from the training rows."""
         return TablePreprocessor.fit(dataset.features.iloc[rows], fingerprint.columns, settings)
 
     def network(self, layers: Layers, preprocessor: TablePreprocessor) -> keras.Model:
         """A dense network on the arrays of a `TablePreprocessor`.
 
-        It takes {"numeric": (batch, p) float32, "categorical": (batch, q) int32} (either may
-        be absent) and gives logits or encoded targets, float32, shape (batch, num_outputs).
+        It takes {"numeric": (batch, p) float32, "categorical": (batch, q) int32, "text_0":
+        (batch, terms) float32, ...} (each may be absent) and gives logits or encoded targets,
+        float32, shape (batch, num_outputs).
         """
         if layers.family not in FAMILIES:
             raise bad_value("model.family", layers.family, tuple(FAMILIES))
@@ -80,6 +83,10 @@ def _features(layers: Layers, preprocessor: TablePreprocessor) -> tuple[dict[str
         indices = keras.Input((count,), dtype="int32", name="categorical")
         inputs["categorical"] = indices
         parts += [_column(layers, preprocessor, indices[:, i], i) for i in range(count)]
+    for i, column in enumerate(preprocessor.texts):
+        rows = column.ngrams.input(f"text_{i}")
+        inputs[f"text_{i}"] = rows
+        parts.append(layers.dense(rows, f"text_{i}_narrowed", column.embedding_dim))
     if len(parts) == 1:
         return inputs, parts[0]
     return inputs, keras_layers.Concatenate(name="features")(parts)

@@ -49,6 +49,7 @@ model.units | int | units | width of the hidden layers | 1..
 model.activation | str |  | activation of the hidden layers | relu relu6 leaky_relu elu selu celu gelu silu swish mish softplus softsign tanh sigmoid hard_sigmoid hard_silu linear exponential glu
 model.dropout | float |  | share of units dropped after each hidden layer | 0..1
 model.normalization | str |  | normalization layer between dense and activation | none batch layer
+model.normalization_momentum | float |  | share of its past that batch normalization keeps of its stored statistics at each step | 0..1
 model.skip_connections | bool |  | residual connections around hidden blocks
 model.kernel_initializer | str |  | initializer of the hidden kernels | he_normal lecun_normal glorot_uniform orthogonal
 model.output_activation | str |  | activation of the output layer; linear means logits or raw values | linear sigmoid
@@ -57,7 +58,7 @@ model.loss | str |  | training loss | binary_crossentropy sparse_categorical_cro
 model.encoding | str |  | how one categorical column enters the network | one_hot embedding
 model.embedding_dim | int |  | width of an embedding | 1..
 model.numeric_preprocessing | str |  | scaling of numeric columns | standardize robust_scale_smooth_clip quantile_normal
-model.missing_values | str |  | treatment of missing numeric values | median median_and_indicator
+model.missing_values | str |  | treatment of missing numeric values | median median_and_indicator mean mean_and_indicator
 model.target_transform | str |  | transformation of a regression target | none standardize log1p_standardize
 model.rnn_cell | str |  | recurrent cell | gru lstm simple
 model.num_rnn_layers | int | layers | stacked recurrent layers | 1..
@@ -67,7 +68,7 @@ model.recurrent_dropout | float |  | dropout on the recurrent connections | 0..1
 model.padding_side | str |  | side on which sequences are padded | left right
 model.kernel_size | int |  | side of the convolution kernels | 1..
 model.filters | int | filters | filters of the first convolution stage | 1..
-model.num_stages | int |  | resolution levels of a convolutional network | 1..
+model.num_stages | int |  | resolution levels of a convolutional network, or its blocks of growing dilation | 1..
 model.downsampling | str |  | how a convolutional network shrinks its input | strided pooled dilated
 model.pooling_head | str |  | what joins the convolutions to the output | global_average flatten_dense
 model.convolutions_per_stage | int | layers | convolutions at each resolution | 1..
@@ -82,6 +83,7 @@ model.num_mel_bands | int |  | frequency bands of the spectrogram | 1..
 model.frame_seconds | float | seconds | length of one frame of the spectrogram | 0..
 model.hop_seconds | float | seconds | distance between frames of the spectrogram | 0..
 model.window_length | int | steps | steps of history that a forecast reads | 1..
+model.season_phase | bool |  | the network is told where in its season a window ends
 model.window_normalization | str |  | what is taken off each window before the network sees it | none last_value mean
 optimizer.name | str |  | optimizer | adamw adam nadam sgd rmsprop adagrad lion
 optimizer.learning_rate | float |  | learning rate, the peak of the schedule | 1e-12..1e3

@@ -19,7 +19,8 @@ BATCHES_AT_ONCE = 16  # ours: bounds what is held at once, and spares `predict` 
 def batch_size_for(model: Any, x: Any) -> int:
     """Samples per batch where no gradients are kept, a power of two."""
     parts = list(x.values()) if isinstance(x, Mapping) else [x]
-    read = sum(math.prod(p.shape[1:]) for p in parts)
+    # Sparse rows hold fewer numbers than their shape says.
+    read = sum(getattr(p, "numbers_per_row", math.prod(p.shape[1:])) for p in parts)
     written = math.prod(n or 1 for n in model.output_shape[1:])
     wanted = NUMBERS_PER_BATCH // max(1, read, written)
     return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, wanted))))))

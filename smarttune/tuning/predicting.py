@@ -37,7 +37,8 @@ def predict(
     codec = TargetCodec.model_validate(fitted["target"])
     is_file = isinstance(data, (str, os.PathLike))
     alike = (*OF_ANY_SOURCE, *OF_FILES) if is_file else OF_ANY_SOURCE
-    rows = read(data, **{k: written[k] for k in alike if k in written})
-    model = keras.saving.load_model(core, compile=False)
     learnt = modality_of(preprocessor.kind, codec.problem)
+    target = written.get("target") if learnt.reads_target else None
+    rows = read(data, target, **{k: written[k] for k in alike if k in written})
+    model = keras.saving.load_model(core, compile=False)
     return learnt.predictions(rows, preprocessor, codec, model)

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from smarttune.data import split
@@ -133,6 +133,9 @@ def test_groups_stay_together(
 ) -> None:
     """No group is in two parts, every row is in one, no part is empty, equal seeds agree."""
     groups, labels = (np.array(column) for column in zip(*rows, strict=True))
+    spread = {label: {g for g, other in rows if other == label} for label in set(labels)}
+    alone = {min(found) for found in spread.values() if len(found) == 1}
+    assume(len(set(groups)) - len(alone) >= 2)
     first, second = (
         split(
             labels,
@@ -152,6 +155,8 @@ def test_groups_stay_together(
     assert not (members[0] & members[1] or members[0] & members[2] or members[1] & members[2])
     assert np.array_equal(first.train, second.train)
     assert np.array_equal(first.test, second.test)
+    if problem == "multiclass":
+        assert alone <= members[0]
 
 
 @given(rows=GROUPED, validation=SHARE, test=SHARE, seed=st.integers(0, 5))
@@ -193,6 +198,51 @@ def test_groups_of_one_class_each_are_stratified() -> None:
 
     for rows, groups_wanted in ((parts.train, 24), (parts.validation, 8), (parts.test, 8)):
         assert abs(int((labels[rows] == "rare").sum()) - 5 * groups_wanted) <= 5
+
+
+@given(labels=CLASSES, seed=st.integers(0, 5), named=st.booleans(), time_ordered=st.booleans())
+def test_groups_of_one_row_each_are_no_groups(
+    labels: list[int], seed: int, named: bool, time_ordered: bool
+) -> None:
+    """A column that differs in every row, or is empty, changes nothing."""
+    ids = pd.Series([f"row {i}" if named else None for i in range(len(labels))], dtype=object)
+    shares = {"validation_fraction": 0.2, "test_fraction": 0.2, "time_ordered": time_ordered}
+
+    grouped, plain = (
+        split(np.array(labels), problem="multiclass", seed=seed, groups=groups, **shares)  # type: ignore[arg-type]
+        for groups in (ids, None)
+    )
+
+    for one, two in zip(vars(grouped).values(), vars(plain).values(), strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_a_group_that_tells_the_class_is_refused() -> None:
+    """Where each class lies in one group, nothing could be tested that was learnt."""
+    speakers = np.repeat(list("abcdef"), 10)
+    shares = {"validation_fraction": 0.2, "test_fraction": 0.2, "seed": 0}
+
+    with pytest.raises(DataError, match="each lies in a single group"):
+        split(speakers, problem="multiclass", groups=speakers, **shares)  # type: ignore[arg-type]
+    split(np.arange(60), problem="regression", groups=speakers, **shares)  # type: ignore[arg-type]
+
+
+@given(seed=st.integers(0, 20))
+def test_a_class_of_one_group_is_trained_on(seed: int) -> None:
+    """A class that a single group holds is never tested without having been learnt."""
+    groups = np.repeat(np.arange(20), 5)
+    labels = np.where(groups == 7, "only here", np.where(np.arange(100) % 2, "a", "b"))
+
+    parts = split(
+        labels,
+        problem="multiclass",
+        validation_fraction=0.2,
+        test_fraction=0.2,
+        seed=seed,
+        groups=groups,
+    )
+
+    assert set(groups[parts.train]) >= {7}
 
 
 def test_rows_without_a_group_go_alone() -> None:
