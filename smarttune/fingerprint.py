@@ -332,8 +332,8 @@ def _nothing_usable(kinds: dict[str, Kind], drop: set[str], where: str) -> DataE
     return DataError(
         where,
         received=f"{what}: {detail}",
-        expected="at least one numeric, categorical, boolean or date column that varies",
-        mend="Check the delimiter and the columns; free text is not learnt from in tables.",
+        expected="at least one numeric, categorical, boolean, date or text column that varies",
+        mend="Check the delimiter and the columns.",
     )
 
 

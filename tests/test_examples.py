@@ -16,6 +16,7 @@ from smarttune.rulebook import check_rulebook, load_rulebook
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WINE = EXAMPLES / "data" / "wine.csv"
+SMS = EXAMPLES / "data" / "sms.tsv"
 
 LIGHT = ("010_suggest_for_a_table.py", "050_write_a_rule/use_the_pack.py")
 # Program and a line that it prints only if it did its work.
@@ -24,6 +25,9 @@ TRAINING = {
     "030_narrow_a_hypermodel.py": r"lr: 1e-07 to 1 \(log\) narrowed to .* \(optimizer\.learning_rate\)",
     "040_subclass_hypermodel.py": r"units: 8 to 2048 \(log\) narrowed to .* \(model\.units\)",
     "060_resume_and_predict.py": r"Trials kept: \['0', '1'\]\nResumed\. +Trials now: +\['0', '1', '2'\]",
+    "070_search_texts.py": r"accuracy 0\.\d+.*\n\nProbability of spam:\n  \d\.\d\d  URGENT",
+    "110_forecast_a_series.py": r"seasonal naive +\d+\.\d+\n(.*\n)*The 28 values that follow begin with",
+    "120_language_model.py": r"unigrams +\d\.\d+\n  compression +\d\.\d+\n(.*\n)*The prompt has \d",
 }
 
 # Programs that need a package which the project does not install.
@@ -32,6 +36,7 @@ FOREIGN = {
         "autokeras",
         r"learning_rate: 0\.1, .* narrowed to 0\.01, .* \(optimizer\.learning_rate\)",
     ),
+    "080_search_images.py": r"Enlarged to 40 x 40, the exported model takes it for a \d",
 }
 
 
@@ -116,12 +121,26 @@ def test_bundled_table_is_what_its_readme_says() -> None:
     with open(WINE, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
 
-    described = re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)
+    described = re.findall(r"^\| `(\w+)` \|", readme.split("\n# ")[0], re.MULTILINE)
 
     assert list(rows[0]) == described
     assert len(rows) == 6497
     assert sum(row["color"] == "red" for row in rows) == 1599
     assert {row["quality"] for row in rows} == set("3456789")
+    assert "Creative Commons Attribution 4.0" in readme
+
+
+def test_bundled_messages_are_what_their_readme_says() -> None:
+    """Rows, classes and columns are those of the description."""
+    readme = (EXAMPLES / "data" / "README.md").read_text().split("# sms.tsv")[1].split("\n# ")[0]
+    with open(SMS, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+
+    spam = sum(row["label"] == "spam" for row in rows)
+
+    assert list(rows[0]) == re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)
+    assert len(rows) == 1500
+    assert f"`ham` ({len(rows) - spam} rows) or `spam` ({spam} rows)" in readme
     assert "Creative Commons Attribution 4.0" in readme
 
 

@@ -83,6 +83,7 @@ def test_facts_are_counted_by_hand() -> None:
         "data.num_features": 2,
         "data.num_numeric_features": 1,
         "data.num_categorical_features": 1,
+        "data.num_text_features": 0,
         "data.max_cardinality": 3,
         "data.missing_fraction": pytest.approx(1 / 24),
         "data.duplicate_fraction": pytest.approx(3 / 12),
@@ -202,8 +203,8 @@ def test_dropped_columns_stay_visible_but_unused() -> None:
     town = next(c for c in less.columns if c.name == "town")
     assert (town.used, town.reason) == (False, "left out on request")
     assert less.facts().value("data.num_categorical_features") == 0
-    assert whole.facts().value("data.num_features") == 5
-    assert less.facts().value("data.num_features") == 4
+    assert whole.facts().value("data.num_features") == 6
+    assert less.facts().value("data.num_features") == 5
     assert "town" not in less.column_facts()
 
 
@@ -322,7 +323,7 @@ def test_importing_loads_no_pandas() -> None:
         ),
         ("tabular/winequality-white.csv", "-1", "multiclass", {"num_classes": 7}),
         ("tabular/california_housing.csv", "median_house_value", "regression", {"num_features": 9}),
-        ("tabular/titanic.csv", "Survived", "binary", {"num_positives": 342, "num_features": 7}),
+        ("tabular/titanic.csv", "Survived", "binary", {"num_positives": 342, "num_features": 8}),
     ],
 )
 def test_real_tables_are_understood(

@@ -259,7 +259,7 @@ def _measured(name: str, encoding: str) -> tuple[int, int] | str:
             if "\0" in piece:
                 return "not text"
             length += len(piece)
-            largest = max(largest, ord(max(piece)))
+            largest = max(largest, int(_unicode_numbers(piece).max()))
     except UnicodeError:
         return "not " + encoding.removesuffix("-sig").upper()
     except OSError as error:

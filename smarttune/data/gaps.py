@@ -177,10 +177,12 @@ def filled(
         kept[rows.start + ends[-1] + 1 : rows.stop] = False
         inner = slice(rows.start + int(ends[0]), rows.start + int(ends[-1]) + 1)
         for j, name in enumerate(names):
-            what = f"`{name}`" + (f" of series `{label}`" if len(labels) > 1 else "")
-            if missing[inner, j].any():
+            if not missing[inner, j].any():
+                continue
+            what = name + (f" of series {label}" if len(labels) > 1 else "")
+            if (missing[inner, j] & ~inserted[inner]).any():
                 holes.append(what)
-                _draw_lines(values[inner, j], what, is_target=j < num_targets, where=where)
+            _draw_lines(values[inner, j], f"`{what}`", is_target=j < num_targets, where=where)
     if not kept.any():
         raise DataError(
             where,

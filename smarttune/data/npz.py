@@ -181,7 +181,8 @@ def _loaded(path: Path) -> dict[str, Array]:
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, for NumPy leaves the file of a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
     except (OSError, EOFError, zipfile.BadZipFile, zlib.error, KeyError, AttributeError) as error:
         raise _damaged(path, str(error)) from None

@@ -74,7 +74,7 @@ class Step:
         if self.kind == "business_days":
             days = np.busday_count(np.datetime64(first, "D"), np.datetime64(later, "D"))
             return int(days)
-        months = np.datetime64(later, "M") - np.datetime64(first, "M")
+        months: Any = np.datetime64(later, "M") - np.datetime64(first, "M")
         return round(int(months.astype(np.int64)) / self.size)
 
 

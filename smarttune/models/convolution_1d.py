@@ -59,11 +59,17 @@ def masked_mean(x: Any, mask: Any) -> Any:
 
 
 def _separable(layers: Layers, filters: int, name: str) -> Any:
+    size = int(layers.value("model.kernel_size"))
+    # Each channel has a kernel of its own and reads `size` numbers. The initializers of Keras
+    # count all channels and start so small that a deep stack passes nothing on.
+    depthwise = keras.initializers.RandomNormal(
+        stddev=size**-0.5, seed=layers.seed(f"{name}/depthwise")
+    )
     return keras_layers.SeparableConv1D(
         filters,
-        int(layers.value("model.kernel_size")),
+        size,
         padding="same",
-        depthwise_initializer=keras.initializers.GlorotUniform(layers.seed(f"{name}/depthwise")),
+        depthwise_initializer=depthwise,
         pointwise_initializer=layers.initializer(f"{name}/pointwise"),
         pointwise_regularizer=layers.regularizer(),
         name=name,

@@ -241,13 +241,12 @@ class Language(Modality):
                 expected="at least two",
                 mend="Give a longer text; the network goes on from its end.",
             )
-        model = of_any_length(core)
-        mean = _mean_nats(model, codec, tokens, preprocessor.length)
+        mean = _mean_nats(core, codec, tokens, preprocessor.length)
         row: dict[str, Any] = {"text": dataset.where, "symbols": len(tokens) - 1}
         row["perplexity"] = math.exp(mean)
         if preprocessor.level == "character":
             row["bits_per_character"] = mean / math.log(2)
-        row["continuation"] = sampled(model, preprocessor, tokens, 1.0, seed=0)
+        row["continuation"] = sampled(core, preprocessor, tokens, 1.0, seed=0)
         return pd.DataFrame([row])
 
     def extras(
@@ -261,10 +260,9 @@ class Language(Modality):
         """Text that the network writes after the last words of the text, by temperature."""
         found = symbols_of(dataset, preprocessor.level)
         prompt = preprocessor.numbers(found)[found.codes[-preprocessor.length :]]
-        model = of_any_length(core)
         return {
             f"Sampled text, temperature {temperature:g}": sampled(
-                model, preprocessor, prompt, temperature, seed=seed
+                core, preprocessor, prompt, temperature, seed=seed
             )
             for temperature in TEMPERATURES
         }
@@ -298,25 +296,25 @@ def of_any_length(core: keras.Model) -> keras.Model:
     return model
 
 
-def _mean_nats(model: keras.Model, codec: TargetCodec, tokens: np.ndarray, length: int) -> float:
+def _mean_nats(core: keras.Model, codec: TargetCodec, tokens: np.ndarray, length: int) -> float:
     """Mean cross-entropy of each symbol given those before it in its stretch."""
     from smarttune.training.outputs import outputs_of
     from smarttune.tuning.comparing import reduced
 
-    end = (len(tokens) - 1) // length * length
-    total = 0.0
-    for first, last, width in ((0, end, length), (end, len(tokens) - 1, len(tokens) - 1 - end)):
-        if first == last:
-            continue
-        x = tokens[first:last].reshape(-1, width)
-        y = tokens[first + 1 : last + 1].reshape(-1, width)
-        places = outputs_of(model, {"tokens": x}, lambda out, at, y=y: reduced(codec, out, y[at]))
-        total -= float(places[..., 0].astype(np.float64).sum())
-    return total / (len(tokens) - 1)
+    count = len(tokens) - 1
+    room = np.zeros(-(-count // length) * length + 1, np.int32)
+    room[: count + 1] = tokens  # what is filled up at the end comes after all that counts
+    y = room[1:].reshape(-1, length)
+
+    def of_truth(output: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return reduced(codec, output, y[rows])
+
+    places = outputs_of(core, {"tokens": room[:-1].reshape(-1, length)}, of_truth)
+    return -float(places[..., 0].ravel()[:count].astype(np.float64).mean())
 
 
 def sampled(
-    model: keras.Model,
+    core: keras.Model,
     preprocessor: LanguagePreprocessor,
     prompt: np.ndarray,
     temperature: float,
@@ -326,18 +324,21 @@ def sampled(
     """Go on with a text, one symbol drawn after the other.
 
     Args:
-        model: The network, for texts of any length.
+        core: The network; it reads as many of the last symbols as one stretch holds.
         preprocessor: Knows the symbols.
         prompt: Numbers of the symbols before, at least one.
         temperature: Divides the logits: below 1 the probable becomes more so.
         seed: Decides what is drawn.
     """
     rng = np.random.default_rng(seed)
-    tokens = prompt.astype(np.int32).tolist()
+    tokens = prompt[-preprocessor.length :].tolist()
     start = len(tokens)
     for _ in range(SAMPLED[preprocessor.level]):
-        window = np.array([tokens[-preprocessor.length :]], np.int32)
-        logits = np.asarray(model.predict_on_batch({"tokens": window}))[0, -1].astype(np.float64)
+        last = tokens[-preprocessor.length :]
+        window = np.zeros((1, preprocessor.length), np.int32)
+        window[0, : len(last)] = last  # no step sees what stands after it
+        output = np.asarray(core.predict_on_batch({"tokens": window}))
+        logits = output[0, len(last) - 1].astype(np.float64)
         logits[0] = -np.inf  # an unknown symbol cannot be written
         shares = np.exp((logits - logits[1:].max()) / temperature)
         tokens.append(int(rng.choice(len(shares), p=shares / shares.sum())))

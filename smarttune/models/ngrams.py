@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.sparse
+import scipy.sparse  # type: ignore[import-untyped]
 from keras import layers as keras_layers
 from keras import ops
 from pydantic import BaseModel, ConfigDict
@@ -87,7 +87,7 @@ class NgramVocabulary(BaseModel):
         idf = np.log((1 + counts.shape[0]) / (1 + frequency[kept])) + 1
         return cls(
             terms=tuple(term.decode() for term in terms),
-            idf=tuple(np.float32(idf).tolist()),
+            idf=tuple(map(float, idf.astype(np.float32))),
             longest=longest,
         )
 

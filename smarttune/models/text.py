@@ -197,7 +197,7 @@ class Text(Modality):
 def labels_of(dataset: Dataset, rows: np.ndarray, numeric: bool) -> np.ndarray:
     """Targets as numbers for choosing terms: amounts, codes of classes, or 0/1 by label."""
     assert dataset.target is not None
-    target = dataset.target.iloc[rows]
+    target: Any = dataset.target.iloc[rows]
     if target.ndim == 2:  # noqa: PLR2004 -- a column for each label
         return np.asarray(target.to_numpy(np.float64))
     return numbers(target) if numeric else np.asarray(target.factorize()[0])

@@ -46,14 +46,16 @@ class Windows:
         """Some samples; a single number gives one sample without the first axis."""
         starts = self._starts[rows]
         if np.ndim(starts) == 0:
-            return self[np.array([rows])][0]
+            one: np.ndarray = self[np.array([rows])][0]
+            return one
         if self._view is None:
             return self._empty
         # The view has the positions of a window on its last axis.
         return self._encode(np.moveaxis(self._view[starts], -1, 1))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[:], dtype)
+        whole: np.ndarray = self[:]
+        return whole if dtype is None else whole.astype(dtype)
 
 
 def gathered(windows: Windows) -> Windows | np.ndarray:

@@ -23,6 +23,8 @@ _NOUNS = {
 def fingerprint_text(fingerprint: Fingerprint) -> str:
     """Return the measured data in a few lines."""
     noun = "rows" if fingerprint.columns else _NOUNS.get(fingerprint.task, "rows")
+    if "data.corpus_chars" in fingerprint.content:
+        noun = "stretches of one text"
     rows = f"{fingerprint.num_rows:,} {noun}"
     if fingerprint.sampled:
         rows += f" (measured on a sample of {fingerprint.num_rows_seen:,})"

@@ -23,10 +23,9 @@ _TEMPLATES = {
     ("text", "rnn"): "text",
     ("image", "cnn"): "image",
     ("sequence", "rnn"): "sequence",
-    ("timeseries", "rnn"): "sequence",
-    ("audio", "rnn"): "sequence",
+    ("sequence", "mlp"): "sequence",
 }
-_PROBLEMS = ("binary", "multiclass", "multilabel", "regression", "forecasting")
+_PROBLEMS = ("binary", "multiclass", "multilabel", "regression")
 # Hyperparameters that a family cannot do without, and those with a default of Keras.
 _DENSE = ("model.num_layers", "model.units", "model.activation")
 _CONVOLUTION = ("model.num_stages", "model.filters", "model.kernel_size", "model.activation")
@@ -67,8 +66,6 @@ def keras_script(suggestion: Suggestion) -> str:
 
     values = Values(suggestion.recommendation)
     template = _template(values)
-    if values.problem == "forecasting":
-        values.problem = "regression"
     context = training_context(values)
     settings = training_constants(values, context) + _model_constants(values, context)
     if template == "table":
@@ -99,6 +96,12 @@ def _template(values: Values) -> str:
         )
     family = str(values.needed("model.family"))
     template = _TEMPLATES.get((values.task, family))
+    if values.task not in {task for task, _ in _TEMPLATES}:
+        raise refuse(
+            f"there is no script for {values.task} data",
+            "tables, texts, images or sequences",
+            "`smarttune search` leaves a model.keras that needs no SmartTune; or use --format json.",
+        )
     if template is None:
         families = [known for task, known in _TEMPLATES if task == values.task]
         raise refuse(
@@ -107,7 +110,7 @@ def _template(values: Values) -> str:
             f"Add --set model.family={families[0]}, or use --format json.",
         )
     outputs = int(values.facts.value("data.num_outputs") or 1)
-    if values.problem in ("regression", "forecasting") and outputs > 1:
+    if values.problem == "regression" and outputs > 1:
         raise refuse(
             f"{outputs} numbers are predicted at once",
             "a single number",
@@ -122,6 +125,10 @@ def _model_constants(values: Values, known: dict[str, Any]) -> list[str]:
     names = _CONSTANTS[family]
     if family == "rnn" and values.task == "text":
         names = ("model.embedding_dim", *names)
+    if values.task == "image":
+        names = (*names, "model.convolutions_per_stage")
+        head = ("model.units",) if values.get("model.pooling_head") == "flatten_dense" else ()
+        names = (*names, *head)
     lines = [line for name in names for line in values.constant(name)]
     if family != "rnn":
         lines += values.constant("model.kernel_initializer", "glorot_uniform")
@@ -129,18 +136,20 @@ def _model_constants(values: Values, known: dict[str, Any]) -> list[str]:
         lines += values.constant("model.dropout")
     if family == "rnn" and values.get("model.recurrent_dropout"):
         lines += values.constant("model.recurrent_dropout")
-    if family == "rnn" and values.task != "text":
+    if values.task == "sequence":
         side = values.one_of("model.padding_side", ("right", "left"), default="right")
         word = "post" if side == "right" else "pre"  # what Keras calls the sides
         lines += assignment("PADDING", word, f"{values.code('model.padding_side')}: on the {side}")
-    scalings = ("standardize", "robust_scale_smooth_clip", "quantile_normal")
-    missing = ("median", "median_and_indicator")
-    known |= {
-        "scaling": values.one_of("model.numeric_preprocessing", scalings, default=scalings[0]),
-        "indicate": values.one_of("model.missing_values", missing, default=missing[0]) != "median",
-        "large_batch": _LARGE_BATCH,
-    }
-    known["quantiles"] = values.task == "tabular" and known["scaling"] == "quantile_normal"
+    known |= {"scaling": "standardize", "indicate": False, "large_batch": _LARGE_BATCH}
+    if values.task == "tabular":
+        scalings = ("standardize", "robust_scale_smooth_clip", "quantile_normal")
+        missing = ("median", "median_and_indicator")
+        filling = values.one_of("model.missing_values", missing, default=missing[0])
+        known["indicate"] = filling != "median"
+        known["scaling"] = values.one_of(
+            "model.numeric_preprocessing", scalings, default=scalings[0]
+        )
+    known["quantiles"] = known["scaling"] == "quantile_normal"
     return lines
 
 
@@ -183,6 +192,8 @@ def _title(suggestion: Suggestion, values: Values) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Drop blanks at line ends and at the end, and all but two blank lines in a row."""
+    """Drop an import without use, blanks at line ends, and all but two blank lines in a row."""
+    if "ops." not in text:
+        text = text.replace("from keras import layers, ops\n", "from keras import layers\n")
     text = re.sub(r"[ \t]+\n", "\n", text)
     return re.sub(r"\n{4,}", "\n\n\n", text).rstrip("\n") + "\n"

@@ -8,14 +8,12 @@ from smarttune.report.script_layout import assignment
 from smarttune.report.script_values import Values
 from smarttune.space import Value
 
-# Google's text classification guide, step 3: 20,000 n-grams or words, 500 words of each text.
-_MAX_WORDS, _MAX_LENGTH = 20_000, 500
 # ours: shapes and sizes that are made up where no fact tells them.
 _WORDS, _VOCABULARY, _SIDE, _CHANNELS, _STEPS, _FEATURES = 20, 1_000, 32, 3, 50, 8
-# ours: few texts are longer than four medians; reading on costs time.
-_LONG_TEXT = 4
 # ours: made-up samples are for a first run; they hold at most so many rows and cells.
 _FEWEST_ROWS, _MOST_ROWS, _MOST_CELLS = 100, 1_000, 4_000_000
+# As in `smarttune.models.convolution` and `augmentation`, which need Keras to be read.
+_MOST_FILTERS, _SHIFT, _COLOR = 512, 0.125, 0.2
 
 
 class _Shape(NamedTuple):
@@ -40,7 +38,7 @@ def array_context(values: Values, template: str) -> dict[str, Any]:
     rows = _fact(values, "data.num_samples", _MOST_ROWS)
     cell = values.one_of("model.rnn_cell", ("gru", "lstm", "simple"), default="gru")
     downsampling = ("pooled", "strided", "dilated")
-    augmentation = ("none", "flips_and_crops", "crops_only")
+    augmentation = ("none", "shift", "shift_flip", "shift_flip_color")
     kinds = 2 if regression or values.problem == "multilabel" else values.num_classes()
     return {
         **shape.numbers,
@@ -63,12 +61,9 @@ def _fact(values: Values, name: str, default: Value) -> int:
 def _text(values: Values) -> _Shape:
     words = max(1, _fact(values, "data.words_per_sample", _WORDS))
     vocabulary = max(2, _fact(values, "data.vocabulary_size", _VOCABULARY))
-    most = min(_MAX_WORDS, vocabulary + 2) if "data.vocabulary_size" in values.facts else _MAX_WORDS
-    constants = assignment("MAX_WORDS", most, "the most frequent ones; the others read as unknown")
-    if values.get("model.family") != "ngram_mlp":
-        likely = _LONG_TEXT * words if "data.words_per_sample" in values.facts else _MAX_LENGTH
-        length = max(1, min(_MAX_LENGTH, _fact(values, "data.sequence_length", likely)))
-        constants += assignment("MAX_LENGTH", length, "words read of each text")
+    constants = values.constant("model.vocabulary_size")
+    bag = values.get("model.family") == "ngram_mlp"
+    constants += values.constant("model.ngram_size" if bag else "model.max_sequence_length")
     return _Shape(
         "texts and their labels",
         constants,
@@ -78,11 +73,15 @@ def _text(values: Values) -> _Shape:
 
 
 def _image(values: Values) -> _Shape:
-    side = max(1, _fact(values, "data.image_side", _SIDE))
+    side = max(1, int(values.get("model.image_side") or _fact(values, "data.image_side", _SIDE)))
     channels = max(1, _fact(values, "data.image_channels", _CHANNELS))
-    constants = [*assignment("IMAGE_SIDE", side), *assignment("CHANNELS", channels)]
+    note = f"{values.code('model.image_side')}: scale your images to it"
+    constants = [*assignment("IMAGE_SIDE", side, note), *assignment("CHANNELS", channels)]
     return _Shape(
-        "(rows, side, side, channels), 0 to 255", constants, {}, cells=side * side * channels
+        "(rows, side, side, channels), 0 to 255",
+        constants,
+        {"most_filters": _MOST_FILTERS, "shift": _SHIFT, "color": _COLOR},
+        cells=side * side * channels,
     )
 
 
@@ -91,8 +90,6 @@ def _sequence(values: Values) -> _Shape:
         values, "data.sequence_length", _STEPS
     )
     features = max(1, _fact(values, "data.num_features", _FEATURES))
-    note = "longer sequences are cut, shorter ones padded"
-    constants = assignment("STEPS", max(2, steps), note)
-    note = "frames of a spectrogram" if values.task == "audio" else "numbers at each step"
-    constants += assignment("NUM_FEATURES", features, note)
-    return _Shape("(rows, steps, features)", constants, {}, cells=steps * features)
+    constants = values.constant("model.max_sequence_length", max(2, steps))
+    constants += assignment("NUM_FEATURES", features, "numbers at each step")
+    return _Shape("(rows, steps, features)", constants, {}, cells=max(1, steps) * features)

@@ -108,11 +108,23 @@ def test_new_and_missing_cells_are_answered() -> None:
 
 
 def test_more_levels_than_a_histogram_holds() -> None:
-    """The rare of four hundred levels share one; the common ones keep their meaning."""
+    """A column of four hundred levels is read, and its common levels keep their meaning."""
     rng = np.random.default_rng(3)
     level = np.where(rng.random(2500) < 0.6, rng.integers(0, 5, 2500), rng.integers(5, 405, 2500))
     y = np.where((level < 3) ^ (rng.random(2500) < 0.05), "a", "b")
     table = pd.DataFrame({"c": [f"l{i}" for i in level], "z": rng.normal(size=2500), "y": y})
+
+    assert scores(contest_of(table, "y"))["accuracy"] > 0.9
+
+
+def test_rare_levels_share_one_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the most that a histogram holds, rare levels are not taken for a common one."""
+    monkeypatch.setattr("smarttune.baselines.columns._MOST_LEVELS", 4)
+    rng = np.random.default_rng(3)
+    shares = [0.3, 0.2, 0.2, *([0.03] * 10)]
+    level = rng.choice(13, 800, p=shares)
+    y = np.where((level < 2) ^ (rng.random(800) < 0.03), "a", "b")
+    table = pd.DataFrame({"c": [f"l{i}" for i in level], "z": rng.normal(size=800), "y": y})
 
     assert scores(contest_of(table, "y"))["accuracy"] > 0.9
 

@@ -226,7 +226,7 @@ def test_fitting_keeps_to_its_time(monkeypatch: pytest.MonkeyPatch, seconds: flo
 
     made = linear_model(contest, Allowance(seconds), given)
 
-    assert clock.now <= max(seconds, 2 * FEWEST_STEPS)
+    assert clock.now <= max(seconds, FEWEST_STEPS)
     assert ("clock" in made.note) == (seconds < 1e9)
 
 

@@ -13,7 +13,7 @@ import pytest
 from smarttune.data import Dataset, read
 from smarttune.errors import DataError, SettingError
 from smarttune.fingerprint import measure
-from smarttune.models import TargetCodec
+from smarttune.models import TargetCodec, language
 from smarttune.models.family import NetworkHyperModel, TrainingPlan
 from smarttune.models.language import LanguagePreprocessor, of_any_length, sampled
 from smarttune.models.modality import modality, preprocessor_of
@@ -45,6 +45,12 @@ SETTINGS: dict[str, Value] = {
     "training.batch_size": 16,
 }
 LEVELS = {"character": "char_language_model", "word": "language_model"}
+
+
+@pytest.fixture(autouse=True)
+def _short_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples of a few symbols, for each costs a call of the network."""
+    monkeypatch.setattr(language, "SAMPLED", {"character": 20, "word": 10})
 
 
 def corpus(folder: Path, text: str = TEXT) -> Dataset:
@@ -179,7 +185,7 @@ def test_samples_depend_on_seed_and_temperature_only(tmp_path: Path) -> None:
     """The same seed writes the same text, and unknown symbols are never written."""
     data = corpus(tmp_path)
     preprocessor, codec, _ = fitted(data, "word", model__vocabulary_size=3)
-    model = of_any_length(built(preprocessor, codec))
+    model = built(preprocessor, codec)
     prompt = np.array([1, 2])
 
     first, again = (sampled(model, preprocessor, prompt, 1.0, seed=4) for _ in range(2))
@@ -212,7 +218,7 @@ def test_prediction_scores_every_symbol_and_goes_on(size: int, tmp_path: Path) -
     assert found["symbols"] == size - 1
     assert found["perplexity"] == pytest.approx(math.exp(nats / (size - 1)), rel=1e-4)
     assert found["bits_per_character"] == pytest.approx(math.log2(found["perplexity"]), rel=1e-6)
-    assert len(found["continuation"]) == 300
+    assert len(found["continuation"]) == 20
 
 
 def test_what_is_no_text_or_too_short_is_refused(tmp_path: Path) -> None:
@@ -261,7 +267,7 @@ def test_search_learns_more_than_frequencies(level: str, tmp_path: Path) -> None
         path, task="text", problem=LEVELS[level], trials=1, epochs=6, pinned=pins,
         run=tmp_path / "run",
     )  # fmt: skip
-    report = run.read("report.json")
+    report = run.report()
     baselines = {b["name"]: b["metrics"] for b in report["baselines"]}
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("the cat sat")

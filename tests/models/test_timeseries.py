@@ -369,7 +369,7 @@ def test_search_beats_the_naive_forecast_and_predicts(tmp_path: Path) -> None:
         epochs=24,
         run=tmp_path / "run",
     )
-    report = run.read("report.json")
+    report = run.report()
     baselines = {b["name"]: b["metrics"] for b in report["baselines"]}
     forecast = run.predict(path)
 

@@ -48,16 +48,16 @@ FACTS: dict[str, dict[str, Any]] = {
         "data.num_samples": 3000,
         "data.image_side": 16,
     },
+    "sequence-windows": {
+        "data.task": "sequence",
+        "model.problem": "regression",
+        "data.num_samples": 3000,
+        "data.sequence_length": 12,
+    },
     "sequence": {
         "data.task": "sequence",
         "model.problem": "multiclass",
         "data.num_classes": 3,
-        "data.num_samples": 3000,
-        "data.sequence_length": 12,
-    },
-    "forecast": {
-        "data.task": "timeseries",
-        "model.problem": "forecasting",
         "data.num_samples": 3000,
         "data.sequence_length": 12,
     },
@@ -79,6 +79,10 @@ CONSTANTS = {
     "NUM_STAGES": "model.num_stages",
     "FILTERS": "model.filters",
     "KERNEL_SIZE": "model.kernel_size",
+    "CONVOLUTIONS_PER_STAGE": "model.convolutions_per_stage",
+    "VOCABULARY_SIZE": "model.vocabulary_size",
+    "NGRAM_SIZE": "model.ngram_size",
+    "MAX_SEQUENCE_LENGTH": "model.max_sequence_length",
     "NUM_RNN_LAYERS": "model.num_rnn_layers",
     "RNN_UNITS": "model.rnn_units",
     "LEARNING_RATE": "optimizer.learning_rate",
@@ -149,7 +153,11 @@ def write_table(folder: Path, problem: str) -> Path:
 def suggestions(tmp_path_factory: pytest.TempPathFactory, book: Rulebook) -> dict[str, Suggestion]:
     """One suggestion per table problem, and those from facts alone."""
     folder = tmp_path_factory.mktemp("tables")
-    made = {name: make_suggestion(facts=facts, rulebook=book) for name, facts in FACTS.items()}
+    chosen = {"sequence-windows": {"model.family": "mlp"}}
+    made = {
+        name: make_suggestion(facts=facts, rulebook=book, pinned=chosen.get(name, {}))
+        for name, facts in FACTS.items()
+    }
     for problem, target in TARGETS.items():
         path = write_table(folder, problem)
         # One table keeps the recommended five folds, which take five times as long to train.
@@ -524,6 +532,8 @@ def test_mappings_keep_their_entries(entries: dict[str, Any]) -> None:
         ({**TABLE, "model.problem": "multiclass"}, {}, "--classes 4"),
         ({"data.task": "text", "model.problem": "translation"}, {}, "--format json"),
         ({**TABLE, "model.problem": "binary"}, {"model.family": "rnn"}, "model.family=mlp"),
+        ({"data.task": "audio", "model.problem": "binary"}, {}, "smarttune search"),
+        ({"data.task": "timeseries", "model.problem": "forecasting"}, {}, "--format json"),
         ({**TABLE, "model.problem": "regression", "data.num_outputs": 3}, {}, "per number"),
         (
             {**TABLE, "model.problem": "regression"},
@@ -617,7 +627,7 @@ def run_script(text: str, folder: Path) -> str:
         "text-convolutions",
         "image",
         "sequence",
-        "forecast",
+        "sequence-windows",
     ],
 )
 def test_scripts_run(name: str, suggestions: dict[str, Suggestion], tmp_path: Path) -> None:
