@@ -36,6 +36,8 @@ FOREIGN = {
         "autokeras",
         r"learning_rate: 0\.1, .* narrowed to 0\.01, .* \(optimizer\.learning_rate\)",
     ),
+    "090_search_recordings.py": r"accuracy [01]\.\d+\n +prediction .*\n(.*\n)*model\.keras on a falling tone: \[",
+    "100_search_sequences.py": r"accuracy [01]\.\d+\nprediction .*\n(.*\n)*model\.keras on a movement .*: \[",
     "080_search_images.py": r"Enlarged to 40 x 40, the exported model takes it for a \d",
 }
 

@@ -11,8 +11,10 @@ from smarttune.data.timesteps import Step
 
 # ours: series and steps looked at; more of either do not change which season is found.
 MAX_SERIES, MAX_STEPS = 20, 100_000
-# ours: a season must have been seen three times before it is believed.
-LEAST_SEASONS = 3
+# ours: a season must have been seen five times before it is believed, ...
+LEAST_SEASONS = 5
+# ours: ... and what lies these many seasons apart must be alike too.
+REPEATED = (2, 3)
 # ours: steps one season apart must be this much alike (correlation), ...
 LEAST_CORRELATION = 0.3
 # ... and this much more alike than steps half a season apart, or it is mere inertia.
@@ -47,6 +49,9 @@ def season_length(series: Sequence[npt.NDArray[np.floating]], step: Step) -> int
             continue
         here = _correlation(rest, lag)
         if here < LEAST_CORRELATION or here - _correlation(rest, lag // 2) < LEAST_PROMINENCE:
+            continue
+        # Wandering series resemble themselves after some lag as well, but not after twice it.
+        if min(_correlation(rest, again * lag) for again in REPEATED) < LEAST_CORRELATION:
             continue
         if step.kind in ("rows", "number") and here < max(
             _correlation(rest, lag - 1), _correlation(rest, lag + 1)

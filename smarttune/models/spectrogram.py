@@ -117,7 +117,7 @@ class AudioPreprocessor(Preprocessor):
     def silence(self) -> npt.NDArray[np.float32]:
         """What padding looks like after normalization, shape (num_bands,)."""
         values = (_SILENCE - np.array(self.center)) / np.array(self.scale)
-        return values.astype(np.float32)
+        return np.asarray(values, np.float32)
 
     def waves(self, recordings: Recordings, rows: np.ndarray) -> npt.NDArray[np.float32]:
         """Recordings cut or padded, between -1 and 1, shape (len(rows), num_samples)."""

@@ -69,13 +69,15 @@ def recommend(
                 setting, column, column_passes[key].settings
             )
     passes = [overall, *others.values(), *column_passes.values()]
-    fired = {code for p in passes for code in p.fired}
     advice = {(a.rule, a.text): a for p in passes for a in p.advice}
+    # What a rule says of another family may be left out where one value holds for the search.
+    told = {a.rule for a in advice.values()}
+    told |= {r.rule for s in settings.values() for r in (*s.because, *s.overruled)}
     unknown: dict[str, Unknown] = {}
     for one in passes:
         for code, what in one.unknown.items():
             unknown[code] = unknown.get(code, Unknown()) | what
-    silent = {r.code for r in book.rules} - fired - unknown.keys()
+    silent = {r.code for r in book.rules} - told - unknown.keys()
     return Recommendation(
         facts=facts,
         settings=settings,

@@ -16,6 +16,10 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 RESERVED_SECONDS = 12.0
 RESERVED_SHARE = 0.05
 
+# ours: what models without a network may take of a time budget, and at most.
+BASELINE_SHARE = 0.08
+BASELINE_SECONDS = 30.0
+
 # ours: the first trial is the recommendation at full length; it may not eat a time budget
 # that others should share.
 FIRST_TRIAL_SHARE = 0.3
@@ -94,7 +98,14 @@ class Clock:
         if self.seconds is None:
             return None
         reserved = max(RESERVED_SECONDS, RESERVED_SHARE * self.seconds)
-        return max(self.seconds - reserved, 0.5 * self.seconds)
+        return max(self.seconds - reserved - self.baseline_seconds, 0.5 * self.seconds)
+
+    @property
+    def baseline_seconds(self) -> float:
+        """Seconds kept for the models that the network is measured against."""
+        if self.seconds is None:
+            return BASELINE_SECONDS
+        return min(BASELINE_SECONDS, BASELINE_SHARE * self.seconds)
 
     def has_room_for(self, seconds: float) -> bool:
         """Whether a trial of this length would end in time."""

@@ -25,17 +25,13 @@ if TYPE_CHECKING:
     from smarttune.tuning.comparing import Difference
 
 
-# ours: seconds that a baseline may take at most and at least, and what writing the report takes.
-_MOST_SECONDS, _LEAST_SECONDS, _REPORT_SECONDS = 20.0, 3.0, 4.0
-
-
 def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
     """Test the best model and the recommended one on held-back rows, and export the best.
 
     Args:
         run: A run whose trials have ended.
         job: Its search.
-        clock: What is left of a time budget goes to the baselines.
+        clock: Tells how long the baselines may take.
 
     Returns:
         Test metrics of both, the difference with its interval, what was exported, how models
@@ -70,17 +66,8 @@ def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
         "export": _export(run, job, model),
         "extras": job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed),
     }
-    seconds = _seconds_for_baselines(clock)
-    baselines = judged(job, output, y, metric=_test_metric(job), seconds=seconds)
+    baselines = judged(job, output, y, metric=_test_metric(job), seconds=clock.baseline_seconds)
     return {**found, "baselines": baselines, "verdict": verdict(baselines)}
-
-
-def _seconds_for_baselines(clock: Clock) -> float:
-    """Wall time that each baseline may take, about."""
-    if clock.seconds is None:
-        return _MOST_SECONDS
-    left = clock.seconds - clock.elapsed - _REPORT_SECONDS
-    return min(max(left, _LEAST_SECONDS), _MOST_SECONDS)
 
 
 def restored(run: Run, job: SearchJob, record: TrialRecord) -> Any:

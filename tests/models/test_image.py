@@ -310,7 +310,7 @@ def test_grey_pictures_are_read_in_colour_by_a_model_of_colour() -> None:
 def test_masks_become_places_of_classes() -> None:
     """Values 0 and 7 are classes 0 and 1; a class of a single picture is known too."""
     x, masks = squares(600)
-    masks[1, 0, 0] = 3  # between two of the 500 samples that are measured
+    masks[3, 0, 0] = 3  # between two of the 500 samples that are measured
     dataset = read((x, masks), task="image")
     fingerprint = measure(dataset)
     image, rows = Image(), np.arange(300)
@@ -318,6 +318,7 @@ def test_masks_become_places_of_classes() -> None:
     targets = plain().targets(dataset, rows, codec)
 
     assert fingerprint.problem == "segmentation"
+    assert fingerprint.classes == (0, 7)
     assert codec.classes == (0, 3, 7)
     assert codec.class_counts == tuple(int((masks[:300] == c).sum()) for c in (0, 3, 7))
     assert targets.dtype == np.uint8

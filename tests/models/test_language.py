@@ -273,7 +273,7 @@ def test_search_learns_more_than_frequencies(level: str, tmp_path: Path) -> None
     prompt.write_text("the cat sat")
     found = run.predict(prompt)
 
-    assert report["test"]["best"]["crossentropy"] < baselines["unigrams"]["crossentropy"] - 0.3
+    assert report["test"]["best"]["crossentropy"] < baselines["unigrams"]["crossentropy"] - 0.1
     assert ("compression" in baselines) == (level == "character")
     assert any("Sampled text" in title for title in report["extras"])
     assert len(found) == 1

@@ -12,6 +12,8 @@ from smarttune.errors import OptionError
 from smarttune.facts import Facts
 from smarttune.tuning import budget as module
 from smarttune.tuning.budget import (
+    BASELINE_SECONDS,
+    BASELINE_SHARE,
     FIRST_TRIAL_SHARE,
     RESERVED_SECONDS,
     RESERVED_SHARE,
@@ -118,8 +120,8 @@ def test_the_clock_counts_what_was_spent_before(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("seconds", "ends"),
     [
-        (1000.0, 1000.0 * (1 - RESERVED_SHARE)),
-        (100.0, 100.0 - RESERVED_SECONDS),
+        (1000.0, 1000.0 * (1 - RESERVED_SHARE) - BASELINE_SECONDS),
+        (100.0, 100.0 * (1 - BASELINE_SHARE) - RESERVED_SECONDS),
         (10.0, 5.0),
     ],
 )
