@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from smarttune.data import Dataset
-from smarttune.data.content import Content
-from smarttune.data.dataset import Progress
+from smarttune.data.content import Content, Progress
 from smarttune.data.kinds import ColumnKind, Kind, kind_of
 from smarttune.data.leakage import leaking_columns, row_hashes
 from smarttune.data.names import SHOWN_NAMES, listed

@@ -15,7 +15,8 @@ from smarttune.space import Value
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
-    from smarttune.data.dataset import Progress, ReadOptions
+    from smarttune.data.content import Progress
+    from smarttune.data.dataset import ReadOptions
     from smarttune.fingerprint import Fingerprint
 
 

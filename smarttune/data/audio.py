@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Dataset, Progress, ReadOptions
+from smarttune.data.content import Content, Progress
+from smarttune.data.dataset import Dataset, ReadOptions
 from smarttune.data.folders import Listing
 from smarttune.data.labelling import labelled
 from smarttune.data.names import listed

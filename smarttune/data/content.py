@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from smarttune.space import Value
@@ -11,8 +12,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from smarttune.data.dataset import Progress
     from smarttune.data.problem import TargetProfile
+
+# Called with the share of the work that is done, from 0 to 1.
+Progress = Callable[[float], None]
 
 
 class Content(ABC):

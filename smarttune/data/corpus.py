@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Dataset, Progress, ReadOptions
+from smarttune.data.content import Content, Progress
+from smarttune.data.dataset import Dataset, ReadOptions
 from smarttune.data.names import listed
 from smarttune.data.opening import open_binary
 from smarttune.data.problem import TargetProfile

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -12,9 +11,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from smarttune.data.content import Content
-
-# Called with the share of the source that has been read, from 0 to 1.
-Progress = Callable[[float], None]
 
 
 class ReadOptions(TypedDict, total=False):

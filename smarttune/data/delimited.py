@@ -10,7 +10,8 @@ from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from smarttune.data.dataset import Progress, RawTable, ReadOptions
+from smarttune.data.content import Progress
+from smarttune.data.dataset import RawTable, ReadOptions
 from smarttune.data.dialect import QUOTED, UNQUOTED, Dialect, dialect_of, sniff
 from smarttune.data.opening import (
     broken_archive,

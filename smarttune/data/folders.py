@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from smarttune.data.dataset import Progress
+from smarttune.data.content import Progress
 from smarttune.data.names import listed
 from smarttune.errors import DataError
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.data.dataset import Dataset, Progress, ReadOptions
+from smarttune.data.content import Progress
+from smarttune.data.dataset import Dataset, ReadOptions
 from smarttune.data.decoding import header_of, why_broken
 from smarttune.data.folders import Listing, kind_of_path
 from smarttune.data.idx import label_file, read_idx
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-# ours: up to so many bytes all pictures are decoded once to find broken ones, which takes
-# seconds; of larger folders only the first and last bytes of each file are looked at.
-DECODED_BYTES = 32 * 1024 * 1024
+# ours: up to so many bytes and files all pictures are decoded once to find broken ones, which
+# takes seconds; of larger folders only the first and last bytes of each file are looked at.
+DECODED_BYTES, DECODED_FILES = 32 * 1024 * 1024, 20_000
 # ours: above this share the paths or the format are wrong, not some files.
 MOST_BROKEN = 0.5
 # ours: progress is told after so many files.
@@ -246,7 +247,7 @@ def _whole(
 ) -> tuple[list[int], tuple[str, ...]]:
     """Places of the pictures that can be read, and a sentence on those that cannot."""
     sizes = [p.stat().st_size if p.exists() else 0 for p in paths]
-    thorough = sum(sizes) <= DECODED_BYTES
+    thorough = sum(sizes) <= DECODED_BYTES and len(sizes) <= DECODED_FILES
     broken: dict[int, str] = {}
     for place, path in enumerate(paths):
         reason = why_broken(path, thorough=thorough)

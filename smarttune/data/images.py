@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Progress
+from smarttune.data.content import Content, Progress
 from smarttune.data.decoding import decoded, header_of, nearest, read_mask, smooth
 from smarttune.errors import DataError, OptionError
 from smarttune.space import Value

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smarttune.data.dataset import Progress, RawTable, ReadOptions
+from smarttune.data.content import Progress
+from smarttune.data.dataset import RawTable, ReadOptions
 from smarttune.data.names import clean_names
 from smarttune.data.opening import broken_archive, is_compressed, open_binary, undecodable
 from smarttune.data.reservoir import Reservoir, row_limit

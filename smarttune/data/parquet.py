@@ -6,7 +6,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from smarttune.data.dataset import Progress, RawTable
+from smarttune.data.content import Progress
+from smarttune.data.dataset import RawTable
 from smarttune.data.names import clean_names
 from smarttune.data.reservoir import Reservoir, row_limit
 from smarttune.errors import DataError, MissingExtraError

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from smarttune.data.dataset import Dataset, Progress, RawTable, ReadOptions
+from smarttune.data.content import Progress
+from smarttune.data.dataset import Dataset, RawTable, ReadOptions
 from smarttune.data.targets import cut_target, drop_unlabelled, resolve_target
 from smarttune.errors import DataError, OptionError
 

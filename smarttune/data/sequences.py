@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Dataset, Progress
+from smarttune.data.content import Content, Progress
+from smarttune.data.dataset import Dataset
 from smarttune.data.labelling import labelled
 from smarttune.errors import DataError
 from smarttune.space import Value

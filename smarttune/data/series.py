@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Dataset, Progress, ReadOptions
+from smarttune.data.content import Content, Progress
+from smarttune.data.dataset import Dataset, ReadOptions
 from smarttune.data.gaps import filled, one_row_per_step, sorted_by_time, whole_grid
 from smarttune.data.names import SHOWN_NAMES, listed
 from smarttune.data.problem import TargetProfile

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smarttune.data.dataset import Dataset, Progress, RawTable, ReadOptions
-from smarttune.data.folders import Listing, kind_of_path, scan
+from smarttune.data.content import Progress
+from smarttune.data.dataset import Dataset, RawTable, ReadOptions
+from smarttune.data.folders import SUFFIXES, Listing, kind_of_path, scan
 from smarttune.errors import OptionError
 
 if TYPE_CHECKING:
@@ -69,11 +70,7 @@ def _read_folder(
             mend="Leave it out; or name a csv with a column of paths and a column to predict.",
         )
     wanted = options.get("task")
-    listing = scan(
-        path,
-        wanted if wanted in ("image", "audio", "text") else None,
-        progress,  # type: ignore[arg-type]
-    )
+    listing = scan(path, next((kind for kind in SUFFIXES if kind == wanted), None), progress)
     if listing.kind == "image":
         from smarttune.data.image_sources import image_folder
 

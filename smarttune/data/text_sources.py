@@ -6,7 +6,8 @@ import codecs
 from collections import Counter
 from pathlib import Path
 
-from smarttune.data.dataset import Dataset, Progress, ReadOptions
+from smarttune.data.content import Progress
+from smarttune.data.dataset import Dataset, ReadOptions
 from smarttune.data.folders import Listing
 from smarttune.data.names import listed
 from smarttune.data.texts import TextFiles, read_text

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from smarttune.data.content import Content
-from smarttune.data.dataset import Progress
+from smarttune.data.content import Content, Progress
 from smarttune.data.words import words
 from smarttune.space import Value
 

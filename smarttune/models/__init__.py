@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from smarttune.models.export import raw_inputs
     from smarttune.models.family import NetworkHyperModel, TrainingPlan
     from smarttune.models.hypermodel import HyperModel, narrow
-    from smarttune.models.modality import Modality, Preprocessor, modality_of, preprocessor_of
+    from smarttune.models.modalities import modality_of, preprocessor_of
+    from smarttune.models.modality import Modality, Preprocessor
     from smarttune.models.preprocessing import TablePreprocessor
 
 _HOMES = {
@@ -27,9 +28,9 @@ _HOMES = {
     "TargetCodec": "codec",
     "TrainingPlan": "family",
     "declare": "declaration",
-    "modality_of": "modality",
+    "modality_of": "modalities",
     "narrow": "hypermodel",
-    "preprocessor_of": "modality",
+    "preprocessor_of": "modalities",
     "raw_inputs": "export",
 }
 

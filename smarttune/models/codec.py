@@ -144,6 +144,25 @@ class TargetCodec(BaseModel):
         """Width of the network's output layer."""
         return len(self.classes) if self.kind == "multiclass" else len(self.names)
 
+    def reduced(self, output: np.ndarray, encoded: np.ndarray) -> np.ndarray:
+        """What comparisons need of raw outputs, so that those of every place need not be kept.
+
+        Args:
+            output: Raw network outputs of some rows.
+            encoded: Encoded targets of the same rows.
+
+        Returns:
+            The outputs, or where every place has a class, shape (rows, ..., 2): the
+            log-probability of the true class, and the most probable class.
+        """
+        if not self.is_dense:
+            return output
+        peaks = output.max(axis=-1, keepdims=True)
+        total = np.log(np.exp(output - peaks).sum(axis=-1)) + peaks[..., 0]
+        places = np.asarray(encoded, np.int64)[..., None]
+        true = np.take_along_axis(output, places, axis=-1)[..., 0]
+        return np.stack([true - total, output.argmax(axis=-1)], axis=-1).astype(np.float32)
+
     def encode(self, target: pd.Series[Any] | pd.DataFrame) -> np.ndarray:
         """Targets as the network sees them.
 

@@ -14,7 +14,8 @@ from smarttune.models.compiling import make_loss, make_metrics, make_optimizer, 
 from smarttune.models.declaration import declare
 from smarttune.models.hypermodel import HyperModel
 from smarttune.models.layers import Layers, bad_value
-from smarttune.models.modality import Preprocessor, modality, of_family
+from smarttune.models.modalities import modality
+from smarttune.models.modality import Preprocessor, of_family
 from smarttune.space import Value
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")

@@ -299,7 +299,6 @@ def of_any_length(core: keras.Model) -> keras.Model:
 def _mean_nats(core: keras.Model, codec: TargetCodec, tokens: np.ndarray, length: int) -> float:
     """Mean cross-entropy of each symbol given those before it in its stretch."""
     from smarttune.training.outputs import outputs_of
-    from smarttune.tuning.comparing import reduced
 
     count = len(tokens) - 1
     room = np.zeros(-(-count // length) * length + 1, np.int32)
@@ -307,7 +306,7 @@ def _mean_nats(core: keras.Model, codec: TargetCodec, tokens: np.ndarray, length
     y = room[1:].reshape(-1, length)
 
     def of_truth(output: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        return reduced(codec, output, y[rows])
+        return codec.reduced(output, y[rows])
 
     places = outputs_of(core, {"tokens": room[:-1].reshape(-1, length)}, of_truth)
     return -float(places[..., 0].ravel()[:count].astype(np.float64).mean())

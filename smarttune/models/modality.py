@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,17 +20,6 @@ if TYPE_CHECKING:
     from smarttune.fingerprint import Fingerprint
     from smarttune.models.layers import Layers
 
-# Name to the module and the class of it; imported when data of the kind are learnt from.
-MODALITIES: dict[str, str] = {
-    "tabular": "tabular:Tabular",
-    "text": "text:Text",
-    "image": "image:Image",
-    "audio": "audio:Audio",
-    "sequence": "sequence:Sequence",
-    "timeseries": "timeseries:TimeSeries",
-    "language": "language:Language",
-}
-LANGUAGE_MODELS = ("char_language_model", "language_model")
 # Groups of hyperparameters that networks and their training read; the rest concerns data
 # and search.
 _READ = (
@@ -92,7 +80,7 @@ class Modality(ABC):
     """One kind of data; has no state.
 
     Attributes:
-        name: Its key in `MODALITIES`.
+        name: Its key in `smarttune.models.modalities`.
         preprocessor_type: What `fit` returns and a run keeps.
         prepared: Hyperparameters that are used up before a network is built, and so are the
             same in all trials of a search.
@@ -199,20 +187,3 @@ class Modality(ABC):
     ) -> dict[str, str]:
         """What a report shows of a trained network beside scores: headings and their texts."""
         return {}
-
-
-def modality(name: str) -> Modality:
-    """The modality of a name."""
-    module, _, kind = MODALITIES[name].partition(":")
-    made: Modality = getattr(import_module(f"smarttune.models.{module}"), kind)()
-    return made
-
-
-def modality_of(task: str, problem: str) -> Modality:
-    """The modality that learns a problem on a kind of data."""
-    return modality("language" if problem in LANGUAGE_MODELS else task)
-
-
-def preprocessor_of(data: Mapping[str, Any]) -> Preprocessor:
-    """A preprocessor from the JSON that a run keeps."""
-    return modality(str(data["kind"])).preprocessor_type.model_validate(data)

@@ -72,7 +72,9 @@ def recommend(
     advice = {(a.rule, a.text): a for p in passes for a in p.advice}
     # What a rule says of another family may be left out where one value holds for the search.
     told = {a.rule for a in advice.values()}
-    told |= {r.rule for s in settings.values() for r in (*s.because, *s.overruled)}
+    for setting in settings.values():
+        told |= {reason.rule for reason in setting.because}
+        told |= {loser.rule for loser in setting.overruled}
     unknown: dict[str, Unknown] = {}
     for one in passes:
         for code, what in one.unknown.items():

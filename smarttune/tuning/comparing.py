@@ -36,7 +36,7 @@ def metrics_of(codec: TargetCodec, output: np.ndarray, encoded: np.ndarray) -> d
 
     Args:
         codec: The target encoding.
-        output: Raw network outputs, shape (rows, num_outputs); as `reduced` leaves them
+        output: Raw network outputs, shape (rows, num_outputs); as `TargetCodec.reduced` leaves them
             where every place of a sample has a class.
         encoded: Encoded targets of the same rows.
     """
@@ -102,26 +102,6 @@ def _comparable(
     if codec.problem == "binary":
         return encoded.reshape(-1), shares[:, 1]
     return encoded, shares
-
-
-def reduced(codec: TargetCodec, output: np.ndarray, encoded: np.ndarray) -> np.ndarray:
-    """What comparisons need of raw outputs, so that those of every place need not be kept.
-
-    Args:
-        codec: The target encoding.
-        output: Raw network outputs of some rows.
-        encoded: Encoded targets of the same rows.
-
-    Returns:
-        The outputs, or where every place has a class, shape (rows, ..., 2): the
-        log-probability of the true class, and the most probable class.
-    """
-    if not codec.is_dense:
-        return output
-    peaks = output.max(axis=-1, keepdims=True)
-    total = np.log(np.exp(output - peaks).sum(axis=-1)) + peaks[..., 0]
-    true = np.take_along_axis(output, np.asarray(encoded, np.int64)[..., None], axis=-1)[..., 0]
-    return np.stack([true - total, output.argmax(axis=-1)], axis=-1).astype(np.float32)
 
 
 def _place_accuracy(truth: np.ndarray, places: np.ndarray) -> float:

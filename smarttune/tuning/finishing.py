@@ -16,7 +16,7 @@ from smarttune.training.checkpoint import set_state
 from smarttune.training.outputs import outputs_of
 from smarttune.trials import TrialRecord
 from smarttune.tuning.budget import Clock
-from smarttune.tuning.comparing import compare, metrics_of, reduced
+from smarttune.tuning.comparing import compare, metrics_of
 from smarttune.tuning.judging import judged, verdict
 from smarttune.tuning.preparing import SearchJob
 from smarttune.tuning.run import Run
@@ -89,7 +89,7 @@ def _test_metric(job: SearchJob) -> str:
 
 
 def _outputs(job: SearchJob, model: Any, x: Any, y: Any) -> np.ndarray:
-    return outputs_of(model, x, lambda output, rows: reduced(job.codec, output, y[rows]))
+    return outputs_of(model, x, lambda output, rows: job.codec.reduced(output, y[rows]))
 
 
 def _export(run: Run, job: SearchJob, core: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def judged(
 
     Args:
         job: The search.
-        output: What the best network gave for the test rows, as `comparing.reduced` keeps it.
+        output: What the best network gave for the test rows, as `TargetCodec.reduced` keeps it.
         encoded: Encoded targets of these rows.
         metric: What the comparison is about, a name of `smarttune.objectives`.
         seconds: Wall time for all baselines, about.

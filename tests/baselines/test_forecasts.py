@@ -16,7 +16,7 @@ from smarttune.baselines.contest import Allowance, Contest, Made, Unsuited
 from smarttune.data import Dataset, read
 from smarttune.data.series import SeriesContent
 from smarttune.fingerprint import measure
-from smarttune.models.modality import modality_of
+from smarttune.models.modalities import modality_of
 from smarttune.space import Value
 
 PLENTY = Allowance(60.0)

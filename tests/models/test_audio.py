@@ -20,7 +20,7 @@ from smarttune.facts import Facts
 from smarttune.fingerprint import measure
 from smarttune.models import NetworkHyperModel, TargetCodec, TrainingPlan, spectrogram
 from smarttune.models.audio import FAMILIES, Audio
-from smarttune.models.modality import preprocessor_of
+from smarttune.models.modalities import preprocessor_of
 from smarttune.models.spectrogram import AudioPreprocessor, Masks, without_masks
 from smarttune.recommendation import recommend, searched_families
 from smarttune.space import SearchSpace, Value

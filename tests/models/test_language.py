@@ -16,7 +16,7 @@ from smarttune.fingerprint import measure
 from smarttune.models import TargetCodec, language
 from smarttune.models.family import NetworkHyperModel, TrainingPlan
 from smarttune.models.language import LanguagePreprocessor, of_any_length, sampled
-from smarttune.models.modality import modality, preprocessor_of
+from smarttune.models.modalities import modality, preprocessor_of
 from smarttune.space import SearchSpace, Value
 from smarttune.training.outputs import outputs_of
 

@@ -18,7 +18,7 @@ from smarttune.facts import Facts
 from smarttune.fingerprint import measure
 from smarttune.models import NetworkHyperModel, TargetCodec, TrainingPlan
 from smarttune.models.layers import Layers
-from smarttune.models.modality import preprocessor_of
+from smarttune.models.modalities import preprocessor_of
 from smarttune.models.sequence import FAMILIES, Sequence, SequencePreprocessor
 from smarttune.models.temporal import last_step, mean_step, step_mask, tcn
 from smarttune.recommendation import recommend, searched_families

@@ -21,7 +21,7 @@ from smarttune.errors import DataError, SettingError
 from smarttune.facts import Facts
 from smarttune.fingerprint import measure
 from smarttune.models import NetworkHyperModel, TargetCodec, TrainingPlan
-from smarttune.models.modality import preprocessor_of
+from smarttune.models.modalities import preprocessor_of
 from smarttune.models.ngrams import NgramVocabulary, SparseRows
 from smarttune.models.text import INPUTS, Text, TextPreprocessor
 from smarttune.models.word_sequences import WordVocabulary

@@ -16,7 +16,7 @@ from smarttune.fingerprint import measure
 from smarttune.models import NetworkHyperModel, TablePreprocessor, TargetCodec, TrainingPlan
 from smarttune.models.columns import TextColumn
 from smarttune.models.export import exported_table, raw_inputs
-from smarttune.models.modality import preprocessor_of
+from smarttune.models.modalities import preprocessor_of
 from smarttune.recommendation import recommend
 from smarttune.space import SearchSpace, Value
 from tests.models.tables import VALUES, Profile

@@ -19,7 +19,7 @@ from smarttune.errors import DataError, SettingError
 from smarttune.fingerprint import Fingerprint, measure
 from smarttune.models import TargetCodec
 from smarttune.models.family import NetworkHyperModel, TrainingPlan
-from smarttune.models.modality import modality, preprocessor_of
+from smarttune.models.modalities import modality, preprocessor_of
 from smarttune.models.timeseries import SeriesPreprocessor
 from smarttune.models.windows import Windows, gathered
 from smarttune.space import SearchSpace, Value

@@ -12,7 +12,7 @@ import pytest
 from smarttune.models import TargetCodec
 from smarttune.models.compiling import make_metrics
 from smarttune.objectives import PROBLEM_METRICS
-from smarttune.tuning.comparing import MAX_ROWS, Difference, compare, metrics_of, reduced
+from smarttune.tuning.comparing import MAX_ROWS, Difference, compare, metrics_of
 
 RNG = np.random.default_rng
 # Problems with a class at each place of a sample.
@@ -179,7 +179,7 @@ def test_metrics_agree_with_keras(problem: str) -> None:
     """Every metric of every problem equals what Keras logs for it."""
     outputs, truth = outputs_of(problem, 500)
 
-    kept = reduced(codec(problem), outputs, truth)
+    kept = codec(problem).reduced(outputs, truth)
     found = metrics_of(codec(problem), kept, truth)
 
     assert set(found) == set(PROBLEM_METRICS[problem]) == set(keras_metrics(problem))
