@@ -36,7 +36,7 @@ TRIALS, EPOCHS = 3, 2
 SMALL = {"search.max_epochs": EPOCHS, "model.num_layers": 1, "training.batch_size": 32}
 REPORT_KEYS = {
     "schema", "run", "data", "objective", "strategy", "seconds", "num_trials", "num_epochs",
-    "outcomes", "default", "best", "gain", "test", "export", "changes", "verdicts",
+    "outcomes", "default", "best", "gain", "test", "baselines", "verdict", "extras", "export", "changes", "verdicts",
     "leaderboard", "history", "next",
 }  # fmt: skip
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from smarttune.data.content import Progress
 from smarttune.data.dataset import Dataset, RawTable, ReadOptions
 from smarttune.data.folders import SUFFIXES, Listing, kind_of_path, scan
-from smarttune.errors import OptionError
+from smarttune.data.names import listed
+from smarttune.data.opening import is_parquet, is_text
+from smarttune.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +64,14 @@ def read_whole(
 def _read_folder(
     path: Path, target: list[str], options: ReadOptions, progress: Progress | None
 ) -> Dataset:
+    tables = sorted(p.name for p in path.iterdir() if is_text(p) or is_parquet(p))
+    if target and tables:
+        raise DataError(
+            str(path),
+            received="it is a folder",
+            expected="one table, with a column to predict",
+            mend=f"Name a file in it. It holds: {listed(tables)}.",
+        )
     if target:
         raise OptionError(
             "--target",

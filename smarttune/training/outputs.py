@@ -21,9 +21,19 @@ def batch_size_for(model: Any, x: Any) -> int:
     parts = list(x.values()) if isinstance(x, Mapping) else [x]
     # Sparse rows hold fewer numbers than their shape says.
     read = sum(getattr(p, "numbers_per_row", math.prod(p.shape[1:])) for p in parts)
-    written = math.prod(n or 1 for n in model.output_shape[1:])
-    wanted = NUMBERS_PER_BATCH // max(1, read, written)
+    wanted = NUMBERS_PER_BATCH // max(1, read, _numbers_written(model))
     return int(min(LARGEST_BATCH, max(SMALLEST_BATCH, 2 ** int(math.log2(max(1, wanted))))))
+
+
+def _numbers_written(model: Any) -> int:
+    """Outputs of one sample; 1 where the model does not tell before it has run."""
+    try:
+        shape = model.output_shape
+    except (AttributeError, ValueError):  # a class of its own, or not built yet
+        return 1
+    if not isinstance(shape, tuple):  # several outputs
+        return 1
+    return math.prod(n or 1 for n in shape[1:])
 
 
 def in_memory(x: Any) -> bool:

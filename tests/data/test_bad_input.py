@@ -72,7 +72,7 @@ def test_a_folder_lists_its_tables(tmp_path: Path) -> None:
     """A folder is not a table, but may hold some."""
     (tmp_path / "wine.csv").write_text("x,y\n1,2\n", encoding="utf-8")
 
-    with pytest.raises(DataError, match=r"It holds: wine\.csv"):
+    with pytest.raises(DataError, match=r"It holds: `wine\.csv`"):
         read(tmp_path, "y")
 
 
@@ -131,7 +131,7 @@ X = np.ones((10, 2))
     ("source", "target", "message"),
     [
         (X, np.ones(9), "y has 9 rows and X has 10"),
-        (np.ones((4, 2, 2)), None, "shape \\(4, 2, 2\\)"),
+        (np.ones((4, 2, 2, 2, 2)), None, "shape \\(4, 2, 2, 2, 2\\)"),
         (None, None, "NoneType"),
         (5, None, "type int"),
         (np.ones((0, 3)), None, "0 rows"),
