@@ -14,7 +14,7 @@ from smarttune.data.leakage import leaking_columns, row_hashes
 from smarttune.data.names import SHOWN_NAMES, listed
 from smarttune.data.problem import Label, TargetProfile, target_profile
 from smarttune.data.statistics import ColumnStatistics, column_statistics
-from smarttune.errors import DataError, did_you_mean
+from smarttune.errors import DataError, OptionError, did_you_mean
 from smarttune.facts import Facts
 from smarttune.space import Value
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # ours: with fewer rows, training, validation and test parts say nothing.
 MIN_ROWS = 10
 # ours: from this many columns on, single cells matter less than the choice of columns.
+# Kinds of data that pretrained networks are built for.
+PRETRAINED_TASKS = ("text", "image")
 MANY_COLUMNS = 1_000
 # ours: below one row in ten of the largest class, accuracy misleads.
 IMBALANCE_TO_WARN = 10.0
@@ -220,7 +222,7 @@ def measure(
         classes=goal.classes,
         class_counts=goal.class_counts,
         columns=columns,
-        content=content | _group_facts(dataset),
+        content=content | _source_facts(dataset, "text" if texts else "tabular"),
         missing_fraction=missing,
         duplicate_fraction=_duplicate_fraction(hashes, target),
         target_skew=goal.skew,
@@ -238,8 +240,25 @@ def _only_texts(columns: Sequence[ColumnProfile]) -> list[str]:
     return [c.name for c in used] if all(c.kind == "text" for c in used) else []
 
 
-def _group_facts(dataset: Dataset) -> dict[str, Value]:
-    return {} if dataset.groups is None else {"data.num_groups": int(dataset.groups.nunique())}
+def _source_facts(dataset: Dataset, task: str) -> dict[str, Value]:
+    """What the user's options say of the data.
+
+    Raises:
+        OptionError: If pretrained weights are named for data of another kind.
+    """
+    found: dict[str, Value] = {}
+    if dataset.groups is not None:
+        found["data.num_groups"] = int(dataset.groups.nunique())
+    if dataset.read_options.get("weights") is None:
+        return found
+    if task not in PRETRAINED_TASKS:
+        raise OptionError(
+            "--weights",
+            received=f"pretrained weights for {task} data",
+            expected="texts or images",
+            mend="Leave them out.",
+        )
+    return {**found, "data.pretrained_available": True, "model.fine_tuning": True}
 
 
 def _measure_content(
@@ -262,7 +281,7 @@ def _measure_content(
         problem_evidence=goal.evidence,
         classes=goal.classes,
         class_counts=goal.class_counts,
-        content=facts | _group_facts(dataset),
+        content=facts | _source_facts(dataset, dataset.task),
         target_skew=goal.skew,
     )
     warnings = (*dataset.warnings, *content.warnings(), *_warnings(fingerprint, goal))

@@ -393,7 +393,7 @@ def _read_options(dataset: Dataset) -> dict[str, Any]:
     """How to read the data again, from whatever folder."""
     paths = {
         name: str(Path(dataset.read_options[name]).absolute())
-        for name in ("path", "masks")
+        for name in ("path", "masks", "weights")
         if dataset.read_options.get(name) is not None
     }
     return dataset.read_options | paths
@@ -446,7 +446,7 @@ def _create(path: Path, manifest: Mapping[str, Any], job: SearchJob) -> Run:
 
 def _same_data(run: Run, data: Any, target: Any) -> Dataset:
     """Read the run's data again and make sure that they have not changed."""
-    from smarttune.data import read
+    from smarttune.data import Dataset, read
     from smarttune.fingerprint import measure
 
     options = dict(run.manifest["data"]["read_options"])
@@ -458,7 +458,10 @@ def _same_data(run: Run, data: Any, target: Any) -> Dataset:
             expected="the same data again",
             mend="Call smarttune.resume(run, data=..., target=...) with them.",
         )
-    dataset = read(source, name, **options) if data is None else read(data, target, **options)
+    if data is None:
+        dataset = read(source, name, **options)
+    else:
+        dataset = data if isinstance(data, Dataset) else read(data, target, **options)
     now = measure(dataset, problem=run.fingerprint.problem, drop=run.manifest["drop"])
     same = now.model_copy(update={"source": run.fingerprint.source}) == run.fingerprint
     if not same or _digest(dataset) != run.manifest["data"]["digest"]:

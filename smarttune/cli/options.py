@@ -72,6 +72,13 @@ Masks = Annotated[
     Path | None,
     typer.Option(help="Folder with a label picture per picture.", rich_help_panel=_SOURCE),
 ]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Pretrained weights on disk, for texts or images; nothing is downloaded.",
+        rich_help_panel=_SOURCE,
+    ),
+]
 Task = Annotated[
     str | None, typer.Option(help="Kind of data: " + " | ".join(TASKS), rich_help_panel=_SOURCE)
 ]
@@ -95,7 +102,7 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def source_options(
+def source_options(  # noqa: PLR0913, PLR0917 -- one for each option
     delimiter: str | None,
     encoding: str | None,
     header: bool | None,
@@ -103,6 +110,7 @@ def source_options(
     time_column: str | None,
     series_column: str | None,
     masks: Path | None,
+    weights: Path | None,
 ) -> ReadOptions:
     """What the user said of the source, as keyword arguments of `read`."""
     said = {
@@ -113,6 +121,7 @@ def source_options(
         "time_column": time_column,
         "series_column": series_column,
         "masks": None if masks is None else str(masks),
+        "weights": None if weights is None else str(weights),
     }
     return cast("ReadOptions", given(**said))
 

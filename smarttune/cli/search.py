@@ -23,6 +23,7 @@ from smarttune.cli.options import (
     SeriesColumn,
     Task,
     TimeColumn,
+    Weights,
     WindowLength,
     given,
     load_rules,
@@ -78,6 +79,7 @@ def search(
     group: Group = None,
     sample_rate: SampleRate = None,
     masks: Masks = None,
+    weights: Weights = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     header: Header = None,
@@ -111,7 +113,9 @@ def search(
             "data.sample_rate": sample_rate,
         }
     )
-    source = source_options(delimiter, encoding, header, group, time_column, series_column, masks)
+    source = source_options(
+        delimiter, encoding, header, group, time_column, series_column, masks, weights
+    )
 
     def job(on_event: Any, job: Any) -> Any:
         return job.search(

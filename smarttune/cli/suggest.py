@@ -26,6 +26,7 @@ from smarttune.cli.options import (
     SeriesColumn,
     Task,
     TimeColumn,
+    Weights,
     WindowLength,
     load_rules,
     pairs,
@@ -120,6 +121,7 @@ def suggest(
     group: Group = None,
     sample_rate: SampleRate = None,
     masks: Masks = None,
+    weights: Weights = None,
     delimiter: Delimiter = None,
     encoding: Encoding = None,
     header: Header = None,
@@ -162,7 +164,7 @@ def suggest(
             drop=drop or (),
             progress=progress,
             source=source_options(
-                delimiter, encoding, header, group, time_column, series_column, masks
+                delimiter, encoding, header, group, time_column, series_column, masks, weights
             ),
         )
     if explain is not None:

@@ -27,6 +27,8 @@ class ReadOptions(TypedDict, total=False):
         horizon: Steps of a series to forecast.
         sample_rate: Samples per second of recordings that do not say so themselves.
         masks: Folder with one label picture for each picture (segmentation).
+        weights: Pretrained weights on disk: a Keras file with a network for images, or a
+            preset folder of KerasHub with an encoder for texts.
     """
 
     delimiter: str | None
@@ -39,6 +41,7 @@ class ReadOptions(TypedDict, total=False):
     horizon: int | None
     sample_rate: int | None
     masks: str | None
+    weights: str | None
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,14 @@ def read(
             expected="a positive number of rows",
             mend="Leave it out to keep all rows.",
         )
+    weights = options.get("weights")
+    if weights is not None and not Path(weights).exists():
+        raise OptionError(
+            "--weights",
+            received=f"there is nothing at `{weights}`",
+            expected="pretrained weights on disk; nothing is downloaded",
+            mend="Check the path, or save the weights there first.",
+        )
     if isinstance(source, tuple) and len(source) == 2:
         if target is not None:
             raise _two_targets()

@@ -13,6 +13,7 @@ from keras import ops
 from smarttune.errors import OptionError, SettingError, did_you_mean
 from smarttune.models.codec import TargetCodec
 from smarttune.models.schedules import learning_rate
+from smarttune.models.transfer import phased
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 
@@ -41,7 +42,13 @@ _LOSSES = {
 }
 
 
-def make_optimizer(values: Mapping[str, Value], *, steps_per_epoch: int, epochs: int) -> Any:
+def make_optimizer(
+    values: Mapping[str, Value],
+    *,
+    steps_per_epoch: int,
+    epochs: int,
+    pretrained: Sequence[Any] = (),
+) -> Any:
     """The optimizer of one trial.
 
     Weight decay is on only where `optimizer.regularization` is `weight_decay` (or says
@@ -52,6 +59,9 @@ def make_optimizer(values: Mapping[str, Value], *, steps_per_epoch: int, epochs:
         values: Active values of the trial.
         steps_per_epoch: Optimizer steps of one epoch.
         epochs: Epochs of a full training, on which schedules are drawn.
+        pretrained: Variables with pretrained weights. They are not decayed, stay as they are
+            for `training.frozen_fraction` of all steps, and then learn with
+            `training.unfrozen_factor` times the rate.
 
     Returns:
         An unbuilt `keras.optimizers.Optimizer`.
@@ -90,9 +100,19 @@ def make_optimizer(values: Mapping[str, Value], *, steps_per_epoch: int, epochs:
     steps = int(values.get("training.gradient_accumulation_steps", 1))
     if steps > 1:
         options["gradient_accumulation_steps"] = steps
-    optimizer = OPTIMIZERS[name](**options)
-    if decay and values.get("optimizer.decay_exclusions", True):
-        optimizer.exclude_from_weight_decay(var_names=list(_NOT_DECAYED))
+    kind = OPTIMIZERS[name]
+    if pretrained:
+        fraction = float(needed(values, "training.frozen_fraction"))
+        kind = phased(
+            kind,
+            pretrained,
+            frozen_steps=round(fraction * steps_per_epoch * epochs),
+            factor=float(needed(values, "training.unfrozen_factor")),
+        )
+    optimizer = kind(**options)
+    spared = list(_NOT_DECAYED) if values.get("optimizer.decay_exclusions", True) else []
+    if decay and (spared or pretrained):
+        optimizer.exclude_from_weight_decay(var_list=list(pretrained), var_names=spared)
     return optimizer
 
 

@@ -16,6 +16,7 @@ from smarttune.models.hypermodel import HyperModel
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modalities import modality
 from smarttune.models.modality import Preprocessor, of_family
+from smarttune.models.transfer import BACKBONE
 from smarttune.space import Value
 
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
@@ -116,6 +117,7 @@ class NetworkHyperModel(HyperModel):
                     values,
                     steps_per_epoch=math.ceil(self.plan.num_samples / batch_size),
                     epochs=self.plan.max_epochs,
+                    pretrained=_pretrained(model),
                 ),
                 loss=make_loss(values, self.codec.kind),
                 metrics=make_metrics(self.codec, self.plan.metrics),
@@ -123,3 +125,9 @@ class NetworkHyperModel(HyperModel):
         finally:
             keras.config.set_dtype_policy(before)
         return model
+
+
+def _pretrained(model: keras.Model) -> list[Any]:
+    """The variables that came with pretrained weights."""
+    found = [layer for layer in model.layers if layer.name == BACKBONE]
+    return [variable for layer in found for variable in layer.trainable_variables]

@@ -22,6 +22,7 @@ from smarttune.models.export import bare_copy, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor
 from smarttune.models.segmentation import dense_cnn, unet
+from smarttune.models.transfer import image_backbone, needed_weights
 from smarttune.space import Value
 from smarttune.training.outputs import outputs_of
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Pictures = ImageFiles | ImageArrays
 
+PRETRAINED = "pretrained"
 FAMILIES: dict[str, Any] = {"cnn": cnn}
 FAMILIES_BY_PIXEL: dict[str, Any] = {"unet": unet, "cnn": dense_cnn}
 # ours: scaled pictures of one part are kept in memory up to so many bytes; above, every batch
@@ -59,6 +61,7 @@ class ImagePreprocessor(Preprocessor):
         channels: 1 for grey, 3 for colour; 2 or 4 only for arrays that have as many.
         mean: Mean of each channel over training pictures, from 0 to 255.
         deviation: Standard deviation of each channel.
+        weights: File with a pretrained network; None where a family begins from nothing.
     """
 
     kind: Literal["image"] = "image"
@@ -66,6 +69,7 @@ class ImagePreprocessor(Preprocessor):
     channels: int
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+    weights: str | None = None
 
     def inputs(self, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
         """Pictures, uint8, shape (rows, side, side, channels).
@@ -141,7 +145,12 @@ class Image(Modality):
             SettingError: If nothing gives `model.image_side` a value.
         """
         side = int(needed(settings, "model.image_side"))
-        pictures = _pictures(dataset)
+        pictures, weights = _pictures(dataset), None
+        if PRETRAINED in families:
+            weights = needed_weights(dataset)
+            _, height, _, channels = image_backbone(weights).inputs[0].shape
+            side = height or side  # a network for one size only gets that size
+            pictures = _with_channels(pictures, channels)
         some = pictures.resized(rows[spread(len(rows), MEASURED)], side)
         mean = some.mean(axis=(0, 1, 2), dtype=np.float64)
         deviation = some.std(axis=(0, 1, 2), dtype=np.float64)
@@ -150,6 +159,7 @@ class Image(Modality):
             channels=pictures.channels,
             mean=tuple(mean.tolist()),
             deviation=tuple(np.maximum(deviation, LEAST_DEVIATION).tolist()),
+            weights=weights,
         )
 
     def codec(
@@ -190,11 +200,14 @@ class Image(Modality):
         """
         by_pixel = layers.codec.problem == "segmentation"
         families = FAMILIES_BY_PIXEL if by_pixel else FAMILIES
-        if layers.family not in families:
+        if layers.family not in families and (by_pixel or layers.family != PRETRAINED):
             raise bad_value("model.family", layers.family, tuple(families))
         side = preprocessor.side
         image = keras.Input((side, side, preprocessor.channels), dtype="uint8", name="image")
         x = augmented(layers, ops.cast(image, "float32"))
+        if layers.family == PRETRAINED:
+            features = _pretrained_features(x, preprocessor)
+            return keras.Model({"image": image}, layers.output(layers.drop(features, "head")))
         x = keras_layers.Rescaling(
             [1.0 / d for d in preprocessor.deviation],
             [-m / d for m, d in zip(preprocessor.mean, preprocessor.deviation, strict=True)],
@@ -255,6 +268,17 @@ class Image(Modality):
         columns = {f"share_{label}": found[:, i] for i, label in enumerate(codec.classes)}
         winners = [codec.classes[i] for i in found.argmax(axis=1)]
         return pd.DataFrame({"prediction": winners, **columns})
+
+
+def _pretrained_features(x: Any, preprocessor: ImagePreprocessor) -> Any:
+    """Features of pixels from 0 to 255, (batch, features), by the network on disk."""
+    assert preprocessor.weights is not None
+    # An exported model begins here, behind augmentation; the network scales by itself.
+    x = keras_layers.Rescaling(1.0, name=_SCALING)(x)
+    x = image_backbone(preprocessor.weights)(x)
+    if len(x.shape) == 4:  # noqa: PLR2004 -- maps
+        x = keras_layers.GlobalAveragePooling2D(name="global_average")(x)
+    return x
 
 
 def _pictures(dataset: Dataset) -> Pictures:

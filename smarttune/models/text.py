@@ -1,4 +1,4 @@
-"""Texts: bags of n-grams for dense networks, and word sequences for the others."""
+"""Texts: bags of n-grams, sequences of words, and pieces of words for pretrained encoders."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ from smarttune.models.codec import TargetCodec
 from smarttune.models.compiling import needed
 from smarttune.models.convolution_1d import sepcnn
 from smarttune.models.dense import mlp
+from smarttune.models.encoder import TokenReader
 from smarttune.models.export import bare_copy, check_text_backend, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor, of_family
 from smarttune.models.ngrams import NgramVocabulary
 from smarttune.models.preprocessing import require_columns
 from smarttune.models.recurrent import rnn
+from smarttune.models.transfer import needed_weights
 from smarttune.models.word_sequences import WordVocabulary
 from smarttune.space import Value
 
@@ -29,7 +31,13 @@ if TYPE_CHECKING:
     from smarttune.fingerprint import Fingerprint
 
 # Which input each family reads.
-INPUTS = {"ngram_mlp": "ngrams", "sepcnn": "words", "rnn": "words", "transformer": "words"}
+INPUTS = {
+    "ngram_mlp": "ngrams",
+    "sepcnn": "words",
+    "rnn": "words",
+    "transformer": "words",
+    "pretrained": "tokens",
+}
 # ours: as many texts show which terms matter; more only fill the memory with rare word pairs.
 _MOST_FITTED = 100_000
 # ours: texts held at a time, of at most 1 MiB each.
@@ -37,32 +45,36 @@ _PIECE = 256
 
 
 class TextPreprocessor(Preprocessor):
-    """Turns texts into tf-idf rows, word indices, or both. Immutable.
+    """Turns texts into tf-idf rows, word indices and pieces of words. Immutable.
 
     Args:
         columns: The columns of a table whose cells, joined by a blank, are the text; empty
             where samples are files.
         ngrams: The counted n-grams, if a family reads them.
         words: The words of sequences, if a family reads them.
+        tokens: The pieces of words that a pretrained encoder knows, if there is one.
     """
 
     kind: Literal["text"] = "text"
     columns: tuple[str, ...] = ()
     ngrams: NgramVocabulary | None = None
     words: WordVocabulary | None = None
+    tokens: TokenReader | None = None
 
     def inputs(self, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
         """Texts as arrays.
 
         Returns:
-            "ngrams": `SparseRows` of shape (rows, terms), and "words": int32 of shape
-            (rows, length); each only if a family of the search reads it.
+            "ngrams": `SparseRows` of shape (rows, terms), and "words" and "tokens": int32 of
+            shape (rows, length); each only if a family of the search reads it.
         """
         made: dict[str, Any] = {}
         if self.ngrams is not None:
             made["ngrams"] = self.ngrams.rows(_texts(dataset, self.columns, rows))
         if self.words is not None:
             made["words"] = self.words.indices(_texts(dataset, self.columns, rows))
+        if self.tokens is not None:
+            made["tokens"] = self.tokens.tokens(_texts(dataset, self.columns, rows))
         return made
 
     def input_layers(self) -> dict[str, Any]:
@@ -72,6 +84,8 @@ class TextPreprocessor(Preprocessor):
             made["ngrams"] = self.ngrams.input("ngrams")
         if self.words is not None:
             made["words"] = self.words.input("words")
+        if self.tokens is not None:
+            made["tokens"] = self.tokens.input("tokens")
         return made
 
 
@@ -115,8 +129,12 @@ class Text(Modality):
     ) -> TextPreprocessor:
         """Learn the vocabularies that the families need from the training texts.
 
+        A pretrained encoder brings its own.
+
         Raises:
             DataError: If no text holds a word.
+            MissingExtraError: If an encoder needs KerasHub and it is not installed.
+            OptionError: If no folder with an encoder is named where one is needed.
             SettingError: If a family is none of texts, or a size is missing.
         """
         for family in families:
@@ -131,6 +149,10 @@ class Text(Modality):
         for family in families:
             values, name = of_family(settings, family), INPUTS[family]
             if name in made:
+                continue
+            if name == "tokens":
+                length = int(needed(values, "model.max_sequence_length"))
+                made[name] = TokenReader.of_preset(needed_weights(dataset), length=length)
                 continue
             texts = _texts(dataset, columns, seen)
             most = int(needed(values, "model.vocabulary_size"))
@@ -151,11 +173,11 @@ class Text(Modality):
         return TextPreprocessor(columns=columns, **made)
 
     def network(self, layers: Layers, preprocessor: TextPreprocessor) -> keras.Model:
-        """The network of one family, which reads its own input and passes over the other.
+        """The network of one family, which reads its own input and passes over the others.
 
-        It takes {"ngrams": (batch, terms) float32, "words": (batch, length) int32}, as far as
-        `preprocessor` makes them, and gives logits or encoded targets, float32, shape
-        (batch, num_outputs).
+        It takes {"ngrams": (batch, terms) float32, "words": (batch, length) int32, "tokens":
+        (batch, length) int32}, as far as `preprocessor` makes them, and gives logits or encoded
+        targets, float32, shape (batch, num_outputs).
         """
         family, inputs = layers.family, preprocessor.input_layers()
         available = tuple(f for f, name in INPUTS.items() if name in inputs)
@@ -163,6 +185,8 @@ class Text(Modality):
             raise bad_value("model.family", family, available)
         if preprocessor.ngrams is not None and family == "ngram_mlp":
             hidden = mlp(layers, inputs["ngrams"])
+        elif preprocessor.tokens is not None and family == "pretrained":
+            hidden = preprocessor.tokens.encoded(layers, inputs["tokens"])
         else:
             assert preprocessor.words is not None
             hidden = _READERS[family](layers, inputs["words"], preprocessor.words.num_indices)
@@ -174,7 +198,8 @@ class Text(Modality):
         """A model of raw texts: one input "text", strings of shape (batch, 1).
 
         Cells of several columns are given joined by a blank. The output is that of
-        `smarttune.models.export.exported_table`.
+        `smarttune.models.export.exported_table`. A pretrained encoder and its tokenizer stay
+        layers of KerasHub: `import keras_hub` before such a model is loaded.
 
         Raises:
             MissingExtraError: If TensorFlow is not installed.
@@ -187,6 +212,9 @@ class Text(Modality):
         if name == "ngrams":
             assert preprocessor.ngrams is not None
             made = preprocessor.ngrams.weighed(text, "smarttune_ngrams")
+        elif name == "tokens":
+            assert preprocessor.tokens is not None
+            made = preprocessor.tokens.looked_up(text, "smarttune_tokens")
         else:
             assert preprocessor.words is not None
             made = preprocessor.words.looked_up(text, "smarttune_words")
