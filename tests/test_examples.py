@@ -27,7 +27,7 @@ TRAINING = {
     "060_resume_and_predict.py": r"Trials kept: \['0', '1'\]\nResumed\. +Trials now: +\['0', '1', '2'\]",
     "070_search_texts.py": r"accuracy 0\.\d+.*\n\nProbability of spam:\n  \d\.\d\d  URGENT",
     "080_search_images.py": r"Enlarged to 40 x 40, the exported model takes it for a \d",
-    "090_search_recordings.py": r"accuracy [01]\.\d+\n +prediction .*\n(.*\n)*model\.keras on a falling tone: \[",
+    "090_search_recordings.py": r"accuracy [01]\.\d+\n *prediction .*\n(.*\n)*model\.keras on a falling tone: \[",
     "100_search_sequences.py": r"accuracy [01]\.\d+\nprediction .*\n(.*\n)*model\.keras on a movement .*: \[",
     "110_forecast_a_series.py": r"seasonal naive +\d+\.\d+\n(.*\n)*The 28 values that follow begin with",
     "120_language_model.py": r"unigrams +\d\.\d+\n  compression +\d\.\d+\n(.*\n)*The prompt has \d",
