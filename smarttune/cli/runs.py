@@ -10,6 +10,15 @@ import typer
 
 from smarttune.errors import OptionError
 
+# What an exported model is given, by kind of data.
+_TAKES = {
+    "tabular": "a dict of raw columns, text as object arrays",
+    "text": "raw strings as an object array, those of several columns joined by a blank",
+    "image": "pictures of any size, 0 to 255",
+    "audio": "samples between -1 and 1 at the rate of the training recordings",
+    "sequence": "steps of raw values, shape (batch, steps, values), NaN for missing ones",
+    "timeseries": "the last steps of raw values, shape (batch, window, values)",
+}
 RunArgument = Annotated[Path, typer.Argument(help="A run directory.")]
 
 
@@ -79,12 +88,12 @@ def _trial(run: Any, wanted: str, *, as_json: bool) -> str:
 
 def predict(
     run: RunArgument,
-    data: Annotated[Path, typer.Argument(help="New rows, csv or parquet.")],
+    data: Annotated[Path, typer.Argument(help="New samples, as a file or a folder.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A csv to write; else standard output.")
     ] = None,
 ) -> None:
-    """Predict new rows with the best model of a run.
+    """Predict new samples with the best model of a run.
 
     Example: `smarttune predict runs/data-20260101-120000 new.csv -o predictions.csv`
     """
@@ -132,7 +141,7 @@ def export(
         )
     write_bytes(output, opened.model_path.read_bytes())
     typer.echo(
-        f"{output}: load it with keras.saving.load_model; it takes a dict of raw columns, text as "
-        "object arrays.",
+        f"{output}: load it with keras.saving.load_model; "
+        f"it takes {_TAKES[opened.manifest['kind']]}.",
         err=True,
     )

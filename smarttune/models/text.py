@@ -199,7 +199,7 @@ class Text(Modality):
 
         Cells of several columns are given joined by a blank. The output is that of
         `smarttune.models.export.exported_table`. A pretrained encoder and its tokenizer stay
-        layers of KerasHub: `import keras_hub` before such a model is loaded.
+        layers of KerasHub, which must be installed where such a model is loaded.
 
         Raises:
             MissingExtraError: If TensorFlow is not installed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from smarttune.data.names import listed
 from smarttune.report.script_arrays import array_context
 from smarttune.report.script_layout import assignment, wrapped
 from smarttune.report.script_table import table_context
@@ -166,7 +167,12 @@ def _front(suggestion: Suggestion, values: Values, known: dict[str, Any]) -> dic
     rules = [s.because[0].rule for s in values.settings.values() if s.because]
     codes = [rule for rule in rules if rule != "you"]
     notes: list[str] = []
-    for warning in suggestion.recommendation.warnings:
+    used = suggestion.fingerprint.used_columns if suggestion.fingerprint else ()
+    unwritten = [column.name for column in used if column.kind == "text"]
+    said = list(suggestion.recommendation.warnings)
+    if values.task == "tabular" and unwritten:
+        said.append(f"The text of {listed(unwritten)} is left out; `smarttune search` reads it.")
+    for warning in said:
         notes += wrapped(f"Mind: {warning}", indent="    ")
     return {
         "header": wrapped(_title(suggestion, values)),

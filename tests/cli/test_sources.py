@@ -50,6 +50,9 @@ def test_search_trains_predicts_and_exports_every_kind_of_data(
     assert report["export"] == {"model": "model.keras", "reason": ""}
     assert any(b["metrics"] for b in report["baselines"])
     assert "(no network)" in ended.out
+    exported = call(capsys, "export", run, tmp_path / "model.keras")
+    assert exported.code == 0
+    assert "it takes " in exported.err
     predicted = call(capsys, "predict", run, data, "-o", tmp_path / "out.csv")
     assert predicted.code == 0, predicted.err
     assert len(pd.read_csv(tmp_path / "out.csv")) > 0

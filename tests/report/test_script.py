@@ -559,6 +559,18 @@ def test_unwritable_scripts_say_how_to_go_on(
     assert needle in str(caught.value)
 
 
+def test_text_columns_are_said_to_be_left_out(book: Rulebook, tmp_path: Path) -> None:
+    """A script for a table with free text reads the other columns, and says so."""
+    table = mixed_table()[["age", "won"]]
+    table["note"] = [f"a long remark about case {i} and what came of it" for i in range(len(table))]
+    table.to_csv(tmp_path / "notes.csv", index=False)
+
+    script = keras_script(make_suggestion(tmp_path / "notes.csv", "won", rulebook=book))
+
+    assert "Mind: The text of `note` is left out" in script
+    assert constants_of(script)["NUMERIC"] == ["age"]
+
+
 def test_values_that_do_not_fit_the_problem_are_refused(book: Rulebook) -> None:
     """A value for which there is no code here is an error that names the hyperparameter."""
     facts = {**TABLE, "model.problem": "binary"}
