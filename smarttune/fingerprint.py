@@ -309,7 +309,11 @@ def _checked_target(dataset: Dataset, drop: Sequence[str]) -> pd.Series | pd.Dat
     if len(dataset.features) < MIN_ROWS:
         raise DataError(
             dataset.where,
-            received=f"the table has {len(dataset.features)} row(s) with a target",
+            received=(
+                f"the table has {len(dataset.features)} row(s) with a target"
+                if dataset.content is None
+                else f"there are {len(dataset.features)} sample(s) with a target"
+            ),
             expected=f"at least {MIN_ROWS} rows, and better some hundreds",
             mend="Add data; parts for training, validation and test are cut from it.",
         )

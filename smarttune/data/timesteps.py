@@ -117,7 +117,7 @@ def stamps_of(column: pd.Series, *, where: str) -> tuple[Stamps, npt.NDArray[np.
 def _no_time(column: pd.Series, where: str) -> DataError:
     return DataError(
         where,
-        received=f"column `{column.name}` holds no time stamps (for example {column.iloc[0]!r})",
+        received=f"column `{column.name}` holds no time stamps (for example `{column.iloc[0]}`)",
         expected="dates such as 2024-05-31 or 2024-05-31 14:00, or whole numbers",
         mend="Name the column with the time (--time-column), or leave it out to take rows as steps.",
     )
