@@ -7,6 +7,7 @@ Tree"). The number of trees is chosen on the validation rows, which chose the ne
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
@@ -147,7 +148,7 @@ def _outputs(
     return np.stack(columns, axis=1), int(np.median(rounds)), hurried
 
 
-class _Ensemble:
+class _Ensemble(ABC):
     """Trees that grow until their validation loss rises or the time is over.
 
     Attributes:
@@ -195,13 +196,13 @@ class _Ensemble:
         """The answers of the best round."""
         return next(islice(self.staged(x), self.best - 1, None))
 
+    @abstractmethod
     def staged(self, x: Any) -> Iterator[np.ndarray]:
         """Answers after each round."""
-        raise NotImplementedError
 
+    @abstractmethod
     def loss(self, answers: np.ndarray, truth: np.ndarray) -> float:
         """What the rounds are chosen by."""
-        raise NotImplementedError
 
 
 class _Classes(_Ensemble):

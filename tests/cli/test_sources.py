@@ -13,6 +13,17 @@ from smarttune.tuning import Run
 from tests.cli.calling import assert_mendable, call
 from tests.cli.sources import SOURCES, image_folder, sequences, series, wav_folder
 
+# Rows of predictions for the source itself: one per sample, per step of the forecast, per text.
+PREDICTED = {
+    "image": 30,
+    "audio": 30,
+    "text-folder": 40,
+    "text-lines": 60,
+    "timeseries": 7,
+    "sequence": 60,
+    "text-corpus": 1,
+}
+
 Capture = pytest.CaptureFixture[str]
 
 
@@ -55,7 +66,7 @@ def test_search_trains_predicts_and_exports_every_kind_of_data(
     assert "it takes " in exported.err
     predicted = call(capsys, "predict", run, data, "-o", tmp_path / "out.csv")
     assert predicted.code == 0, predicted.err
-    assert len(pd.read_csv(tmp_path / "out.csv")) > 0
+    assert len(pd.read_csv(tmp_path / "out.csv")) == PREDICTED[kind]
 
 
 @pytest.mark.slow
