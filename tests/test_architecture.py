@@ -46,8 +46,8 @@ FRAMEWORKS = {
     "sklearn",
 }
 # Where a framework may be imported at all, and where only inside a function.
-FRAMEWORK_ROOMS = {"models", "oracles", "execution", "baselines", "tuning"}
-FRAMEWORK_IN_FUNCTIONS = {"smarttune.training.checkpoint", "smarttune.report.html", "smarttune.job"}
+FRAMEWORK_ROOMS = {"training", "models", "oracles", "execution", "baselines", "tuning"}
+FRAMEWORK_IN_FUNCTIONS = {"smarttune.report.html", "smarttune.job"}
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60  # without its docstring, comments and blank lines

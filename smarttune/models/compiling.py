@@ -12,7 +12,7 @@ from keras import ops
 
 from smarttune.errors import OptionError, SettingError, did_you_mean
 from smarttune.models.codec import TargetCodec
-from smarttune.models.schedules import learning_rate
+from smarttune.training.schedules import learning_rate
 from smarttune.models.transfer import phased
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value

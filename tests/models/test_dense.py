@@ -14,7 +14,7 @@ from smarttune.errors import OptionError, SettingError
 from smarttune.models import NetworkHyperModel
 from smarttune.models.compiling import make_metrics, sample_weights
 from smarttune.models.layers import output_bias
-from smarttune.models.schedules import HorizonSchedule, learning_rate
+from smarttune.training.schedules import HorizonSchedule, learning_rate
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 from tests.models.tables import VALUES, hypermodel, learnable

@@ -717,7 +717,7 @@ def test_schedules_equal_those_of_a_search(
     kind: str, warmup: int, book: Rulebook, tmp_path: Path
 ) -> None:
     """The learning rate at every step is the one that a search would use."""
-    from smarttune.models.schedules import learning_rate
+    from smarttune.training.schedules import learning_rate
 
     pins = {"optimizer.schedule": kind, "optimizer.warmup_steps": warmup, "training.epochs": 5}
     script = loaded(pinned(book, tmp_path, pins))
