@@ -102,6 +102,8 @@ column.rows_per_level | float | samples/levels | training rows per level of that
 model.fine_tuning | bool | | training starts from pretrained weights
 model.num_parameters | int | parameters | trainable parameters
 model.has_batch_normalization | bool | | the model holds batch normalization
+model.tested_learning_rate | float | | learning rate that the range test of this very model suggests
+model.stable_learning_rate | float | | largest learning rate at which the range test stayed stable
 model.uses_depthwise | bool | | the model holds depthwise convolutions
 hardware.device | str | | where training runs | cpu gpu tpu | --device
 hardware.compute_capability | float | | compute capability of the GPU | | --compute-capability
@@ -150,6 +152,8 @@ history.late_noise | float | | standard deviation of the validation metric in th
 history.metric_standard_error | float | | standard error of the validation metric
 history.satisfied | bool | | the wanted score was reached
 history.clipped_fraction | float | | share of optimizer steps whose gradient was clipped
+history.gradient_norm | float | | 90th percentile of the gradient's norm before clipping, in the best trial
+history.samples_per_second | float | samples/s | training samples a second of the best trial
 history.out_of_memory | bool | | a trial ran out of memory
 history.throughput_gain | float | | samples per second at twice the batch size over those at the batch size
 history.rank_correlation | float | | Spearman correlation of early and final scores

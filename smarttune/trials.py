@@ -38,6 +38,9 @@ class TrialRecord(BaseModel):
         is_default: It is the recommendation itself.
         seed: Seeds weights, dropout and the order of the data.
         num_parameters: Trainable parameters; None if unknown.
+        num_micro_batches: Parts into which each batch was cut because it did not fit into
+            memory whole.
+        samples_per_second: Training samples a second, validation not counted; None if unknown.
         started: Seconds since the epoch of the clock, when it began.
         message: What went wrong.
     """
@@ -61,6 +64,8 @@ class TrialRecord(BaseModel):
     is_default: bool = False
     seed: int = 0
     num_parameters: int | None = None
+    num_micro_batches: int = 1
+    samples_per_second: float | None = None
     started: float = 0.0
     message: str = ""
 

@@ -6,10 +6,12 @@ from smarttune.execution.fit import (
     fit_arrays,
     prepare_process,
 )
+from smarttune.execution.memory import release_memory
 
 __all__ = [
     "TrainingData",
     "collect_garbage",
     "fit_arrays",
     "prepare_process",
+    "release_memory",
 ]

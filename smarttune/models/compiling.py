@@ -48,6 +48,7 @@ def make_optimizer(
     steps_per_epoch: int,
     epochs: int,
     pretrained: Sequence[Any] = (),
+    num_micro_batches: int = 1,
 ) -> Any:
     """The optimizer of one trial.
 
@@ -62,6 +63,7 @@ def make_optimizer(
         pretrained: Variables with pretrained weights. They are not decayed, stay as they are
             for `training.frozen_fraction` of all steps, and then learn with
             `training.unfrozen_factor` times the rate.
+        num_micro_batches: Parts into which each batch is cut; their gradients are summed.
 
     Returns:
         An unbuilt `keras.optimizers.Optimizer`.
@@ -97,7 +99,7 @@ def make_optimizer(
         for key in ("beta_1", "beta_2", "epsilon"):
             if f"optimizer.{key}" in values:
                 options[key] = float(values[f"optimizer.{key}"])
-    steps = int(values.get("training.gradient_accumulation_steps", 1))
+    steps = int(values.get("training.gradient_accumulation_steps", 1)) * num_micro_batches
     if steps > 1:
         options["gradient_accumulation_steps"] = steps
     kind = OPTIMIZERS[name]

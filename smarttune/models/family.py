@@ -33,6 +33,8 @@ class TrainingPlan:
         seed: Seed of initial weights and dropout.
         precision: Dtype policy, over the setting `training.precision`.
         metrics: Metrics to compute; None means all of the problem.
+        num_micro_batches: Parts into which each batch is cut to fit the memory; the gradients
+            of the parts are summed, so that a step is the same as with the whole batch.
     """
 
     num_samples: int
@@ -40,6 +42,7 @@ class TrainingPlan:
     seed: int = 0
     precision: str | None = None
     metrics: tuple[str, ...] | None = None
+    num_micro_batches: int = 1
 
 
 class NetworkHyperModel(HyperModel):
@@ -72,9 +75,14 @@ class NetworkHyperModel(HyperModel):
     # A tuner need not build models to find out what they declare.
     declares_everything = True
 
-    def reseed(self, seed: int) -> None:
-        """Give the next model another start: initial weights and dropout."""
-        self.plan = replace(self.plan, seed=seed)
+    def prepare(self, seed: int, num_micro_batches: int = 1) -> None:
+        """Say how the next model starts and trains.
+
+        Args:
+            seed: Of initial weights and dropout.
+            num_micro_batches: Parts into which each batch is cut.
+        """
+        self.plan = replace(self.plan, seed=seed, num_micro_batches=num_micro_batches)
 
     def declare_hyperparameters(self, hp: Any) -> None:
         """Declare the whole space before the first build."""
@@ -102,7 +110,7 @@ class NetworkHyperModel(HyperModel):
             SettingError: If a value is missing or means nothing here.
         """
         values = of_family(values)
-        batch_size = int(needed(values, "training.batch_size"))
+        batch_size = int(needed(values, "training.batch_size")) // self.plan.num_micro_batches
         precision = self.plan.precision or values.get("training.precision", "float32")
         if precision not in PRECISIONS:
             raise bad_value("training.precision", precision, PRECISIONS)
@@ -118,6 +126,7 @@ class NetworkHyperModel(HyperModel):
                     steps_per_epoch=math.ceil(self.plan.num_samples / batch_size),
                     epochs=self.plan.max_epochs,
                     pretrained=_pretrained(model),
+                    num_micro_batches=self.plan.num_micro_batches,
                 ),
                 loss=make_loss(values, self.codec.kind),
                 metrics=make_metrics(self.codec, self.plan.metrics),

@@ -26,6 +26,8 @@ _READ = (
     "model.",
     "optimizer.",
     "training.batch_size",
+    "training.batch_growth",
+    "training.num_batch_phases",
     "training.precision",
     "training.label_smoothing",
     "training.class_weight",

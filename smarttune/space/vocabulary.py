@@ -97,10 +97,15 @@ optimizer.decay_exclusions | bool |  | biases and normalization weights are not 
 optimizer.l1 | float |  | L1 penalty on the kernels | 0..
 optimizer.l2 | float |  | L2 penalty on the kernels | 0..
 optimizer.clipnorm | float |  | global norm above which gradients are clipped; 0 means never | 0..
-optimizer.schedule | str |  | course of the learning rate | constant cosine linear one_cycle cyclical plateau
+optimizer.schedule | str |  | course of the learning rate | constant cosine linear one_cycle cyclical triangular2 exp_range warm_restarts plateau
 optimizer.warmup_steps | int | steps | steps of linear warmup | 0..
+optimizer.momentum_cycling | bool |  | under one_cycle the momentum falls while the rate rises
+optimizer.ema_momentum | float |  | share of its past that the average of the weights keeps at each step; 0 means no average | 0..1
+optimizer.hypergradient_rate | float |  | step by which the learning rate follows its own gradient; 0 means never | 0..
 training.batch_size | int | samples | samples per optimizer step | 1..
 training.gradient_accumulation_steps | int | steps | batches summed into one optimizer step | 1..
+training.batch_growth | str |  | how the batch grows while training | none doubling noise_scale
+training.num_batch_phases | int |  | stretches of training with one batch size each | 1..
 training.epochs | int | epochs | most passes over the training data | 1..
 training.precision | str |  | dtype policy | float32 mixed_float16 mixed_bfloat16
 training.label_smoothing | float |  | share of the target spread over the other classes | 0..1
@@ -110,6 +115,8 @@ training.frozen_fraction | float |  | share of the epochs in which pretrained we
 training.unfrozen_factor | float |  | factor on the learning rate once pretrained weights learn too | 0..1
 training.early_stopping.patience | int | epochs | epochs without gain before a trial is stopped | 1..
 training.early_stopping.window | int | epochs | epochs averaged before they are compared | 1..
+training.early_stopping.statistic | str |  | what is compared of the epochs in the window | mean median quantile slope
+training.early_stopping.noise_factor | float |  | standard errors of the curve's own noise that count as no gain | 0..
 training.early_stopping.mode | str |  | stop early, or run to the end and keep the best epoch | stop best_checkpoint
 training.reduce_on_plateau.factor | float |  | factor on the learning rate at a plateau | 0..1
 training.reduce_on_plateau.patience | int | epochs | epochs without gain before the rate is cut | 1..
@@ -122,6 +129,8 @@ search.min_epochs | int | epochs | shortest training that is compared | 1..
 search.max_epochs | int | epochs | longest training in the search | 1..
 search.reduction_factor | int |  | one trial in this many is kept per rung | 2..
 search.objective | str |  | metric that ranks the trials
+search.range_test | bool |  | the learning-rate range test runs before the first trial
+search.batch_probe | bool |  | the largest useful batch is measured before the first trial
 search.num_confirmation_seeds | int |  | seeds with which finalists are run again | 0..
 search.seed_policy | str |  | how seeds are set
 """

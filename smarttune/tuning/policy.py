@@ -35,8 +35,16 @@ class TrialPolicy:
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What one trial shall train: from which parent, which epochs, with which seed."""
+    """What one trial shall train.
+
+    Attributes:
+        parent: The trial that it continues.
+        epochs: Epochs to train, counted from 0 over the whole lineage.
+        seed: Seeds weights, dropout and the order of the data.
+        num_micro_batches: Parts into which each batch is cut; their gradients are summed.
+    """
 
     parent: TrialRecord | None
     epochs: range
     seed: int
+    num_micro_batches: int = 1

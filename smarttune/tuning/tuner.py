@@ -15,11 +15,11 @@ Takes any `keras_tuner.Oracle` and any `keras_tuner.HyperModel`. What differs:
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +28,31 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from smarttune.errors import SmartTuneError
-from smarttune.execution import TrainingData, collect_garbage, fit_arrays, prepare_process
+from smarttune.execution import (
+    TrainingData,
+    collect_garbage,
+    fit_arrays,
+    prepare_process,
+    release_memory,
+)
 from smarttune.objectives import Direction, Objective
 from smarttune.space import Value
 from smarttune.training import WindowedStopping, restore_state, save_state
 from smarttune.training.checkpoint import set_state, state_of
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Budget, Clock
+from smarttune.tuning.planning import plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
+from smarttune.tuning.recording import (
+    BOOKKEEPING,
+    configuration,
+    is_out_of_memory,
+    record_of,
+    record_of_result,
+)
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
 
-_BOOKKEEPING = "tuner/"
 KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -134,11 +147,17 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         return min((r.seconds for r in self.records.values() if r.seconds > 0), default=0.0)
 
     def _run(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
-        values = _configuration(trial)
+        values = configuration(trial)
         self._event("trial_started", trial_id=trial.trial_id, values=values)
         record = self.run_trial(trial, *args, **kwargs)
         if not isinstance(record, TrialRecord):
-            record = self._record_of(trial, record)
+            record = record_of_result(
+                trial,
+                self._plan(trial, None),
+                self.policy.default,
+                self.oracle.objective,
+                record,
+            )
         self.run.record(record)
         self.records[record.trial_id] = record
         self._tell(trial, record)
@@ -170,7 +189,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             if trial.status != TrialStatus.RUNNING or trial.trial_id != record.trial_id:
                 self._event("warning", text="the strategy ends before its recorded trials")
                 break
-            if _configuration(trial) != record.values:
+            if configuration(trial) != record.values:
                 self._event(
                     "warning",
                     text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
@@ -178,7 +197,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 kept = {
                     k: v
                     for k, v in trial.hyperparameters.values.items()
-                    if k.startswith(_BOOKKEEPING)
+                    if k.startswith(BOOKKEEPING)
                 }
                 trial.hyperparameters.values = {**record.values, **kept}
             self._tell(trial, record)
@@ -196,45 +215,73 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         plan = self._plan(trial, kwargs.pop("epochs", None))
         if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
             return self._carried_over(trial, plan, started)
-        watcher = self._watcher(plan)
-        num_parameters = None
-        try:
-            keras.utils.set_random_seed(plan.seed)
-            if hasattr(self.hypermodel, "reseed"):
-                self.hypermodel.reseed(plan.seed)
-            model = self._build_hypermodel(trial.hyperparameters)
-            num_parameters = sum(math.prod(v.shape) for v in model.trainable_variables)
-            if plan.epochs.start:
-                assert plan.parent is not None
-                set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
-            self._fit(trial, model, plan, watcher, args, kwargs)
-        except Exception as error:
-            if isinstance(error, SmartTuneError) or (not self.records and not _is_oom(error)):
-                raise
-            return self._failed(trial, plan, error, (began, started))
-        return self._finished(trial, plan, watcher, model, (began, started, num_parameters))
+        while True:
+            watcher = self._watcher(plan)
+            try:
+                model = self._train(trial, plan, watcher, args, kwargs)
+            except Exception as error:
+                if is_out_of_memory(error) and self._can_cut(trial, plan, args):
+                    plan = self._cut(trial, plan)
+                    continue
+                mendable = isinstance(error, SmartTuneError)
+                if mendable or (not self.records and not is_out_of_memory(error)):
+                    raise
+                return self._failed(trial, plan, error, (began, started))
+            return self._finished(trial, plan, watcher, model, (began, started))
+
+    def _train(
+        self,
+        trial: Trial,
+        plan: TrialPlan,
+        watcher: TrialWatcher,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Build a trial's model, put it where its parent stopped, and train it."""
+        keras.utils.set_random_seed(plan.seed)
+        if hasattr(self.hypermodel, "prepare"):
+            self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
+        model = self._build_hypermodel(trial.hyperparameters)
+        if plan.epochs.start:
+            assert plan.parent is not None
+            set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
+        self._fit(trial, model, plan, watcher, args, kwargs)
+        return model
+
+    def _can_cut(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> bool:
+        """Whether half the samples at a time may fit where the whole batch did not."""
+        batch_size = trial.hyperparameters.values.get("training.batch_size", 1)
+        return (
+            plan.parent is None  # its state holds no room for summed gradients
+            and hasattr(self.hypermodel, "prepare")
+            and bool(args)
+            and isinstance(args[0], TrainingData)
+            and batch_size >= 2 * plan.num_micro_batches
+        )
+
+    def _cut(self, trial: Trial, plan: TrialPlan) -> TrialPlan:
+        """The same trial with gradients summed over twice as many, half as large parts."""
+        cut = replace(plan, num_micro_batches=2 * plan.num_micro_batches)
+        self._event(
+            "batch_cut",
+            trial_id=trial.trial_id,
+            batch_size=trial.hyperparameters.values["training.batch_size"],
+            num_micro_batches=cut.num_micro_batches,
+            text="out of memory; the batch goes through in smaller parts, its gradients summed",
+        )
+        release_memory()
+        return cut
 
     def _plan(self, trial: Trial, epochs: int | None) -> TrialPlan:
-        values = trial.hyperparameters.values
-        parent = self.records.get(values.get("tuner/trial_id", ""))
-        last = int(values.get("tuner/epochs") or epochs or self.policy.max_epochs)
+        parent = self.records.get(trial.hyperparameters.values.get("tuner/trial_id", ""))
         if parent is not None and not self.run.state_path(parent.trial_id).exists():
             self._event(
                 "warning", text=f"the state of trial {parent.trial_id} is gone; starting anew"
             )
             parent = None
-        first = 0 if parent is None else parent.num_epochs
-        if self.budget.epochs is not None:
-            last = min(last, first + max(1, self.budget.epochs - self.log.num_epochs))
-        return TrialPlan(parent, range(first, max(first, last)), self._seed(trial.trial_id, values))
-
-    def _seed(self, trial_id: str, values: Mapping[str, Any]) -> int:
-        """The seed of a trial and of all that continue it."""
-        parent = values.get("tuner/trial_id")
-        if parent in self.records:
-            return self.records[parent].seed
-        digest = hashlib.sha256(f"{self.policy.seed}/trial/{int(trial_id)}".encode()).digest()
-        return int.from_bytes(digest[:4], "big") >> 1
+        return plan_of(
+            trial, parent, self.log, policy=self.policy, budget=self.budget, epochs=epochs
+        )
 
     def _watcher(self, plan: TrialPlan) -> TrialWatcher:
         policy = self.policy
@@ -274,7 +321,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             fit_arrays(
                 model,
                 args[0],
-                batch_size=int(values["training.batch_size"]),
+                batch_size=int(values["training.batch_size"]) // plan.num_micro_batches,
                 seed=plan.seed,
                 epochs=plan.epochs,
                 sample_weight=None if weigh is None else weigh(values),
@@ -300,15 +347,16 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         plan: TrialPlan,
         watcher: TrialWatcher,
         model: Any,
-        measured: tuple[float, float, int | None],
+        measured: tuple[float, float],
     ) -> TrialRecord:
-        began, started, num_parameters = measured
+        began, started = measured
         diverged = watcher.ended_by.startswith(DIVERGED)
         if not diverged:
             self._save_checkpoints(trial, plan, watcher, model)
-        return self._base_record(
+        return record_of(
             trial,
             plan,
+            self.policy.default,
             outcome="diverged" if diverged else "stopped" if watcher.ended_by else "completed",
             message=watcher.ended_by,
             score=None if diverged else watcher.best_score,
@@ -317,7 +365,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             curve=tuple(watcher.curve),
             seconds=time.monotonic() - began,
             started=started,
-            num_parameters=num_parameters,
+            num_parameters=sum(math.prod(v.shape) for v in model.trainable_variables),
         )
 
     def _save_checkpoints(
@@ -337,9 +385,10 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         assert parent is not None
         for path in (self.run.best_weights_path, self.run.state_path):
             save_state(restore_state(path(parent.trial_id)), path(trial.trial_id))
-        return self._base_record(
+        return record_of(
             trial,
             plan,
+            self.policy.default,
             outcome="stopped",
             message=EARLY_STOPPING,
             score=parent.score,
@@ -354,50 +403,15 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self, trial: Trial, plan: TrialPlan, error: Exception, measured: tuple[float, float]
     ) -> TrialRecord:
         began, started = measured
-        return self._base_record(
+        return record_of(
             trial,
             plan,
-            outcome="out_of_memory" if _is_oom(error) else "failed",
+            self.policy.default,
+            outcome="out_of_memory" if is_out_of_memory(error) else "failed",
             message="".join(traceback.format_exception(error)),
             num_epochs=plan.epochs.start,
             seconds=time.monotonic() - began,
             started=started,
-        )
-
-    def _base_record(self, trial: Trial, plan: TrialPlan, **details: Any) -> TrialRecord:
-        values = _configuration(trial)
-        bookkeeping = trial.hyperparameters.values
-        bracket = bookkeeping.get("tuner/bracket")
-        default = self.policy.default
-        return TrialRecord(
-            trial_id=trial.trial_id,
-            values=values,
-            initial_epoch=plan.epochs.start,
-            max_epochs=plan.epochs.stop,
-            parent=None if plan.parent is None else plan.parent.trial_id,
-            rung=int(bookkeeping.get("tuner/round") or 0),
-            bracket=bracket if bracket is not None and bracket >= 0 else None,
-            is_default=bool(default) and all(default.get(n) == v for n, v in values.items()),
-            seed=plan.seed,
-            **details,
-        )
-
-    def _record_of(self, trial: Trial, result: Any) -> TrialRecord:
-        """A record of what an overridden `run_trial` returned in KerasTuner's forms."""
-        from keras_tuner.src.engine import tuner_utils
-
-        objective = self.oracle.objective
-        tuner_utils.validate_trial_results(result, objective, "Tuner.run_trial()")
-        metrics = tuner_utils.convert_to_metrics_dict(result, objective)
-        plan = self._plan(trial, None)
-        return self._base_record(
-            trial,
-            plan,
-            outcome="completed",
-            score=float(metrics[self.goal.name]),
-            best_epoch=tuner_utils.get_best_step(result, objective),
-            num_epochs=plan.epochs.stop,
-            started=time.time(),
         )
 
     # Afterwards.
@@ -419,8 +433,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def load_model(self, trial: Trial) -> Any:
         """Build a trial's model with the weights of its best epoch."""
-        if hasattr(self.hypermodel, "reseed"):
-            self.hypermodel.reseed(self.records[trial.trial_id].seed)
+        if hasattr(self.hypermodel, "prepare"):
+            self.hypermodel.prepare(self.records[trial.trial_id].seed)
         model = self._build_hypermodel(trial.hyperparameters)
         weights = restore_state(self.run.best_weights_path(trial.trial_id))
         set_state(model, weights, optimizer=False)
@@ -479,20 +493,3 @@ def _open_run(oracle: Any, directory: Any, project_name: str | None) -> Run:
     direction: Direction = oracle.objective.direction
     goal = {"name": oracle.objective.name, "direction": direction}
     return Run.create(path, {"kind": "hypermodel", "objective": goal})
-
-
-def _configuration(trial: Trial) -> dict[str, Value]:
-    return {
-        name: value
-        for name, value in trial.hyperparameters.values.items()
-        if not name.startswith(_BOOKKEEPING)
-    }
-
-
-def _is_oom(error: Exception) -> bool:
-    """Whether the device or the machine ran out of memory."""
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "ResourceExhaustedError"
-        or "RESOURCE_EXHAUSTED" in str(error)
-    )

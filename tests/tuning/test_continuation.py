@@ -74,7 +74,7 @@ def in_one_go(
 ) -> tuple[Any, dict[str, list[float]]]:
     """Train a configuration from the first to the last epoch at once."""
     hypermodel, data = dense_model(fixed, max_epochs=EPOCHS)
-    hypermodel.reseed(seed)
+    hypermodel.prepare(seed)
     keras.utils.set_random_seed(seed)
     model = hypermodel.build_from(values)
     history = keras.callbacks.History()
