@@ -2,52 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib
 import importlib.metadata
-import importlib.util
 import json
-import os
 import platform
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from smarttune.errors import (
-    DataError,
-    MissingExtraError,
-    OptionError,
-    RunError,
-    SmartTuneError,
-    did_you_mean,
-)
+from smarttune.backend import prepare_backend
+from smarttune.errors import DataError, RunError
 from smarttune.facts import Fact, Facts
-from smarttune.objectives import Direction, Objective, objective
+from smarttune.objectives import Direction
 from smarttune.rulebook import Rulebook
 from smarttune.space import Value
-from smarttune.suggestion import Suggestion, make_suggestion, rulebook_of, suggestion_of
-from smarttune.tuning import Budget, Run, parse_duration
+from smarttune.suggestion import Suggestion, rulebook_of
+from smarttune.tuning import RANGE_TESTS, Budget, Run, parse_duration
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
     from smarttune.data.dataset import ReadOptions
+    from smarttune.training.range_test import RangeTest
     from smarttune.tuning.preparing import SearchJob
-
-# ours: rows held back for one honest test at the end; a large table needs a smaller share.
-TEST_FRACTION = 0.15
-MAX_TEST_ROWS = 10_000
-
-MOST_SEEDS = 2**31  # Keras takes signed 32-bit seeds
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
-_BACKENDS = ("tensorflow", "jax", "torch")
-_EXTRAS = ("tensorflow", "jax")  # backends that an extra of ours installs
+# ours: what measuring the networks beforehand may take of a time budget.
+PROBING_SHARE = 0.06
+
 _VERSIONED = (
     "keras",
     "keras-tuner",
@@ -73,6 +58,7 @@ def search(
     precision: str = "auto",
     run: str | Path | None = None,
     seed: int = 0,
+    deterministic: bool = False,
     facts: Mapping[str, Value] | Facts | None = None,
     pinned: Mapping[str, Value] | None = None,
     rules: Rulebook | Sequence[str | Path] | None = None,
@@ -98,6 +84,8 @@ def search(
         precision: auto, float32, mixed_float16 or mixed_bfloat16.
         run: The run directory; `runs/NAME-DATE-TIME` if None.
         seed: Decides split, proposals, weights and order of the data.
+        deterministic: Also ask the backend for operations that give the same bits each time;
+            slower (see `smarttune.training.determinism`).
         facts: Declared facts; they win over measured ones.
         pinned: Hyperparameters fixed by the user.
         rules: A rulebook, or folders with rules beside the built-in ones.
@@ -116,19 +104,17 @@ def search(
         SmartTuneError: For anything the user can mend.
     """
     began = _now()
-    if not 0 <= seed < MOST_SEEDS:
-        raise OptionError(
-            "--seed",
-            received=f"{seed}",
-            expected=f"a whole number from 0 to {MOST_SEEDS - 1}",
-            mend="Any of them will do; 0 is one.",
-        )
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
+    from smarttune.preparation import measured, prepare
     from smarttune.tuning.preparing import check_strategy, with_budget
 
     if strategy != "auto":
         check_strategy(strategy)
+    if deterministic:
+        from smarttune.training.determinism import make_deterministic
+
+        make_deterministic(seed)
     pins = dict(pinned or {})
     # What the user decides, rules must know: a constant rate suits rungs, say.
     decided = {
@@ -141,28 +127,32 @@ def search(
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.
     asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
-    suggestion = make_suggestion(
+    prepared = prepare(
         data,
         target,
-        facts=asked | declared,
+        declared=asked | declared,
         pinned=pins,
         rulebook=book,
+        seed=seed,
+        direction=direction,
         problem=problem,
         drop=drop,
         progress=None if on_event is None else _reading(on_event),
         source=source,
     )
-    suggestion = _settled(suggestion, asked | declared, pins)
+    share = None if budget.seconds is None else PROBING_SHARE * budget.seconds
+    prepared = measured(prepared, seconds=share, on_event=on_event)
+    suggestion, job = prepared.suggestion, prepared.job
     chosen = check_strategy(str(suggestion.recommendation.value("search.strategy", "random")))
-    goal = _objective(direction, suggestion)
     budget = with_budget(budget, suggestion.recommendation)
-    manifest = _manifest(suggestion, budget, goal, seed)
+    manifest = _manifest(suggestion, budget, job)
     manifest |= {"strategy": chosen, "strategy_asked": strategy, "drop": list(drop)}
     manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
-    job = _job(suggestion, goal, seed, manifest["test_fraction"])
+    manifest |= {"deterministic": deterministic}
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
     job.check(chosen, budget)
-    made = _create(Path(run) if run is not None else _default_path(suggestion), manifest, job)
+    path = Path(run) if run is not None else _default_path(suggestion)
+    made = _create(path, manifest, job, prepared.range_tests)
     return _carry_out(made, job, budget, book, began=began, spent=0.0, on_event=on_event)
 
 
@@ -194,12 +184,18 @@ def resume(
     """
     began = _now()
     prepare_backend()
+    from smarttune.preparation import job_of
+
     run = run if isinstance(run, Run) else Run.load(run)
     manifest = run.manifest
     book = rulebook_of(rules, manifest["rules"]["select"], manifest["rules"]["ignore"])
     dataset = _same_data(run, data, target)
     suggestion = Suggestion(run.recommendation, run.fingerprint, dataset, book)
-    job = _job(suggestion, run.objective, manifest["seed"], manifest["test_fraction"])
+    job = job_of(suggestion, run.objective, manifest["seed"], manifest["test_fraction"])
+    if manifest.get("deterministic"):
+        from smarttune.training.determinism import make_deterministic
+
+        make_deterministic(job.seed)
     budget = Budget(**manifest["budget"])
     spent = sum(r.seconds for r in run.log)
     if time is not None or trials is not None or epochs is not None:
@@ -264,120 +260,14 @@ def _now() -> float:
     return time.monotonic()
 
 
-def prepare_backend() -> None:
-    """Choose an installed Keras backend and import it without its start-up log.
-
-    Raises:
-        MissingExtraError: If no backend is installed.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    wanted = os.environ.get("KERAS_BACKEND")
-    installed = [name for name in _BACKENDS if importlib.util.find_spec(name)]
-    if wanted is not None and wanted not in installed:
-        raise _missing_backend(wanted)
-    if not installed:
-        raise MissingExtraError(
-            "a search trains Keras models", module="tensorflow", extra="tensorflow-cpu"
-        )
-    if wanted is None and "tensorflow" not in installed:
-        os.environ["KERAS_BACKEND"] = installed[0]
-    if "keras" not in sys.modules:
-        with _quiet_stderr():
-            importlib.import_module("keras")
-
-
-def _missing_backend(wanted: str) -> SmartTuneError:
-    where = f"KERAS_BACKEND={wanted}"
-    if wanted in _EXTRAS:
-        return MissingExtraError(where, module=wanted, extra=wanted)
-    if wanted in _BACKENDS:
-        return OptionError(
-            where,
-            received=f"the Python package `{wanted}` is not installed",
-            expected="an installed backend",
-            mend=f"Install it with: pip install {wanted}; or unset KERAS_BACKEND.",
-        )
-    return OptionError(
-        where,
-        received="this is no backend of Keras",
-        expected="one of " + ", ".join(_BACKENDS),
-        mend=f"Unset KERAS_BACKEND, or correct it.{did_you_mean(wanted, _BACKENDS)}",
-    )
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Swallow what C++ libraries write while they are imported; give it back on failure.
-
-    TensorFlow logs before its log level can be set.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as swallowed:
-        os.dup2(swallowed.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            swallowed.seek(0)
-            os.write(kept, swallowed.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
-def _settled(suggestion: Suggestion, declared: Facts, pins: Mapping[str, Value]) -> Suggestion:
-    """Recommend again, now that training rows and the number of free settings are known."""
-    fingerprint, dataset = suggestion.fingerprint, suggestion.dataset
-    assert fingerprint is not None
-    assert dataset is not None
-    recommendation = suggestion.recommendation
-    rows = int(recommendation.facts.value("data.num_samples") or 0)
-    held = _test_fraction(rows) + float(recommendation.value("data.validation_fraction"))
-    tuned = [n for n in recommendation.space().tuned if not n.startswith(("data.", "search."))]
-    known = Facts(
-        {
-            "data.num_samples": Fact(round(rows * (1 - held)), "derived", "rows left for training"),
-            "budget.num_tuned": Fact(len(tuned), "derived", "settings with more than one value"),
-        }
-    )
-    return suggestion_of(dataset, fingerprint, known | declared, suggestion.rulebook, pins)
-
-
-def _test_fraction(rows: int) -> float:
-    return min(TEST_FRACTION, MAX_TEST_ROWS / max(rows, 1))
-
-
-def _objective(direction: Direction | None, suggestion: Suggestion) -> Objective:
-    assert suggestion.fingerprint is not None
-    name = str(suggestion.recommendation.value("search.objective", "val_loss"))
-    return objective(name, direction, problem=suggestion.fingerprint.problem)
-
-
-def _job(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> SearchJob:
-    from smarttune.tuning.preparing import SearchJob
-
-    assert suggestion.dataset is not None
-    assert suggestion.fingerprint is not None
-    return SearchJob(
-        suggestion.dataset,
-        suggestion.fingerprint,
-        suggestion.recommendation,
-        goal,
-        seed,
-        test_fraction,
-    )
-
-
-def _manifest(suggestion: Suggestion, budget: Budget, goal: Objective, seed: int) -> dict[str, Any]:
-    dataset = suggestion.dataset
-    assert dataset is not None
+def _manifest(suggestion: Suggestion, budget: Budget, job: SearchJob) -> dict[str, Any]:
+    dataset = job.dataset
     return {
         "kind": suggestion.fingerprint.task if suggestion.fingerprint else "tabular",
-        "objective": goal._asdict(),
+        "objective": job.objective._asdict(),
         "budget": asdict(budget),
-        "seed": seed,
-        "test_fraction": _test_fraction(len(dataset.features)),
+        "seed": job.seed,
+        "test_fraction": job.test_fraction,
         "data": {
             "where": dataset.where,
             "digest": _digest(dataset),
@@ -432,8 +322,13 @@ def _default_path(suggestion: Suggestion) -> Path:
     return path
 
 
-def _create(path: Path, manifest: Mapping[str, Any], job: SearchJob) -> Run:
-    files = {
+def _create(
+    path: Path,
+    manifest: Mapping[str, Any],
+    job: SearchJob,
+    range_tests: Mapping[str, RangeTest],
+) -> Run:
+    files: dict[str, Any] = {
         "recommendation.json": job.recommendation.to_json(),
         "fingerprint.json": json.loads(job.fingerprint.model_dump_json()),
         "preprocessing.json": {
@@ -441,6 +336,8 @@ def _create(path: Path, manifest: Mapping[str, Any], job: SearchJob) -> Run:
             "target": job.codec.model_dump(mode="json"),
         },
     }
+    if range_tests:
+        files[RANGE_TESTS] = {family: test.to_json() for family, test in range_tests.items()}
     return Run.create(path, manifest, files)
 
 

@@ -174,12 +174,24 @@ def suggestion_of(
     declared: Facts,
     book: Rulebook,
     pinned: Mapping[str, Value] | None = None,
+    *,
+    families: Mapping[str, Facts] | None = None,
 ) -> Suggestion:
-    """Recommend for data that were measured already."""
+    """Recommend for data that were measured already.
+
+    Args:
+        dataset: The data.
+        fingerprint: Their measurement.
+        declared: Facts that win over measured ones.
+        book: The rules.
+        pinned: Hyperparameters fixed by the user.
+        families: Facts of the networks of single families.
+    """
     measured = fingerprint.facts()
     made = recommend(
         measured_hardware(declared) | measured | declared,
         columns=fingerprint.column_facts(),
+        families=families,
         rules=book,
         pinned=pinned,
     )

@@ -41,6 +41,7 @@ class TrialRecord(BaseModel):
         num_micro_batches: Parts into which each batch was cut because it did not fit into
             memory whole.
         samples_per_second: Training samples a second, validation not counted; None if unknown.
+        initial_loss: Loss of the first steps of the lineage; None if unknown.
         started: Seconds since the epoch of the clock, when it began.
         message: What went wrong.
     """
@@ -66,6 +67,7 @@ class TrialRecord(BaseModel):
     num_parameters: int | None = None
     num_micro_batches: int = 1
     samples_per_second: float | None = None
+    initial_loss: float | None = None
     started: float = 0.0
     message: str = ""
 

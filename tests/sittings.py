@@ -73,7 +73,7 @@ class Sitting:
 # process that is killed so often would else spend most of its life importing TensorFlow.
 NURSERY = """
 import json, os, sys
-from smarttune.job import prepare_backend
+from smarttune.backend import prepare_backend
 prepare_backend()
 import keras_tuner, matplotlib.figure, optuna.storages._rdb.storage
 import smarttune.report.files, smarttune.report.html

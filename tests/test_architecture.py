@@ -22,12 +22,13 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("space", "objectives", "fidelity", "files"),
     ("facts",),
-    ("data", "hardware", "rulebook", "trials"),
+    ("data", "hardware", "backend", "rulebook", "trials"),
     ("recommendation", "fingerprint", "training"),
     ("suggestion", "models", "oracles"),
     ("execution", "baselines"),
     ("tuning",),
     ("report",),
+    ("preparation",),
     ("job",),
     ("__init__",),
     ("cli",),
@@ -47,7 +48,7 @@ FRAMEWORKS = {
 }
 # Where a framework may be imported at all, and where only inside a function.
 FRAMEWORK_ROOMS = {"training", "models", "oracles", "execution", "baselines", "tuning"}
-FRAMEWORK_IN_FUNCTIONS = {"smarttune.report.html", "smarttune.job"}
+FRAMEWORK_IN_FUNCTIONS = {"smarttune.report.html", "smarttune.backend"}
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60  # without its docstring, comments and blank lines

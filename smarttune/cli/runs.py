@@ -97,7 +97,7 @@ def predict(
 
     Example: `smarttune predict runs/data-20260101-120000 new.csv -o predictions.csv`
     """
-    from smarttune.job import prepare_backend
+    from smarttune.backend import prepare_backend
     from smarttune.tuning import Run
 
     opened = Run.load(run)

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from smarttune.training import epoch_batches, num_batches
+from smarttune.training.growth import Growth, fit_growing
 from smarttune.training.outputs import batch_size_for, chunks, in_memory, some_rows
 
 # ours: clearing the session costs about 0.3 s and frees about 6 MB per trial.
@@ -34,7 +35,7 @@ class TrainingData:
     y_validation: Any
 
 
-def fit_arrays(
+def fit_arrays(  # noqa: PLR0913 -- as `fit`, with what makes it repeatable
     model: Any,
     data: TrainingData,
     *,
@@ -43,6 +44,7 @@ def fit_arrays(
     epochs: range,
     sample_weight: Any = None,
     callbacks: Sequence[Any] = (),
+    growth: Growth | None = None,
 ) -> None:
     """Train a compiled model on arrays.
 
@@ -52,12 +54,30 @@ def fit_arrays(
     Args:
         model: A compiled Keras model.
         data: Training and validation arrays.
-        batch_size: Samples per step.
+        batch_size: Samples per step, where there is no growth.
         seed: Decides the order of the samples in every epoch.
         epochs: Epochs to train, counted from 0 over the whole training.
         sample_weight: Weight of each training sample, shape (n,).
         callbacks: Keras callbacks.
+        growth: How the batch grows from epoch to epoch, with its own first size; each epoch's
+            logs then hold `batch_size`.
+
+    Raises:
+        OptionError: If the optimizer cannot be used with this growth.
     """
+    if growth is not None:
+        fit_growing(
+            model,
+            data.x,
+            data.y,
+            growth=growth,
+            epochs=epochs,
+            seed=seed,
+            sample_weight=sample_weight,
+            callbacks=callbacks,
+            **_validation(model, data),
+        )
+        return
     model.fit(
         epoch_batches(
             data.x,

@@ -1,4 +1,4 @@
-"""Optimizer, loss and metrics from recommended values."""
+"""Loss, metrics and weights of samples from recommended values."""
 
 from __future__ import annotations
 
@@ -12,23 +12,9 @@ from keras import ops
 
 from smarttune.errors import OptionError, SettingError, did_you_mean
 from smarttune.models.codec import TargetCodec
-from smarttune.training.schedules import learning_rate
-from smarttune.models.transfer import phased
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 
-_ADAM_LIKE = ("adam", "adamw", "nadam")
-OPTIMIZERS: dict[str, Any] = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "nadam": keras.optimizers.Nadam,
-    "sgd": keras.optimizers.SGD,
-    "rmsprop": keras.optimizers.RMSprop,
-    "adagrad": keras.optimizers.Adagrad,
-    "lion": keras.optimizers.Lion,
-}
-# Variables that weight decay leaves alone, as patterns of their paths.
-_NOT_DECAYED = ("bias", "gamma", "beta")
 _REGRESSION_LOSSES: dict[str, Any] = {
     "mse": keras.losses.MeanSquaredError,
     "huber": keras.losses.Huber,
@@ -40,109 +26,6 @@ _LOSSES = {
     "multiclass": ("sparse_categorical_crossentropy",),
     "regression": tuple(_REGRESSION_LOSSES),
 }
-
-
-def make_optimizer(
-    values: Mapping[str, Value],
-    *,
-    steps_per_epoch: int,
-    epochs: int,
-    pretrained: Sequence[Any] = (),
-    num_micro_batches: int = 1,
-) -> Any:
-    """The optimizer of one trial.
-
-    Weight decay is on only where `optimizer.regularization` is `weight_decay` (or says
-    nothing and a decay is given), and spares biases and normalization weights unless
-    `optimizer.decay_exclusions` is false.
-
-    Args:
-        values: Active values of the trial.
-        steps_per_epoch: Optimizer steps of one epoch.
-        epochs: Epochs of a full training, on which schedules are drawn.
-        pretrained: Variables with pretrained weights. They are not decayed, stay as they are
-            for `training.frozen_fraction` of all steps, and then learn with
-            `training.unfrozen_factor` times the rate.
-        num_micro_batches: Parts into which each batch is cut; their gradients are summed.
-
-    Returns:
-        An unbuilt `keras.optimizers.Optimizer`.
-
-    Raises:
-        SettingError: If name, rate or schedule is missing or unknown.
-    """
-    name = str(needed(values, "optimizer.name"))
-    if name not in OPTIMIZERS:
-        raise SettingError(
-            "optimizer.name",
-            received=f"`{name}`",
-            expected="one of " + ", ".join(OPTIMIZERS),
-            mend=f"Set it to one of them.{did_you_mean(name, OPTIMIZERS)}",
-        )
-    decay = weight_decay(values)
-    options: dict[str, Any] = {
-        "learning_rate": learning_rate(
-            str(values.get("optimizer.schedule", "constant")),
-            float(needed(values, "optimizer.learning_rate")),
-            steps_per_epoch=steps_per_epoch,
-            epochs=epochs,
-            warmup_steps=int(values.get("optimizer.warmup_steps", 0)),
-        ),
-        # AdamW refuses None and would decay by 0.004 if told nothing.
-        "weight_decay": decay or (0.0 if name == "adamw" else None),
-        "global_clipnorm": float(values.get("optimizer.clipnorm", 0.0)) or None,
-    }
-    if name == "sgd":
-        momentum = float(values.get("optimizer.momentum", 0.0))
-        options |= {"momentum": momentum, "nesterov": momentum > 0}
-    if name in _ADAM_LIKE:
-        for key in ("beta_1", "beta_2", "epsilon"):
-            if f"optimizer.{key}" in values:
-                options[key] = float(values[f"optimizer.{key}"])
-    steps = int(values.get("training.gradient_accumulation_steps", 1)) * num_micro_batches
-    if steps > 1:
-        options["gradient_accumulation_steps"] = steps
-    kind = OPTIMIZERS[name]
-    if pretrained:
-        fraction = float(needed(values, "training.frozen_fraction"))
-        kind = phased(
-            kind,
-            pretrained,
-            frozen_steps=round(fraction * steps_per_epoch * epochs),
-            factor=float(needed(values, "training.unfrozen_factor")),
-        )
-    optimizer = kind(**options)
-    spared = list(_NOT_DECAYED) if values.get("optimizer.decay_exclusions", True) else []
-    if decay and (spared or pretrained):
-        optimizer.exclude_from_weight_decay(var_list=list(pretrained), var_names=spared)
-    return optimizer
-
-
-def needed(values: Mapping[str, Value], name: str) -> Any:
-    """The value of a hyperparameter without which nothing can be built."""
-    if name not in values:
-        raise SettingError(
-            name,
-            received="no rule and no setting gives it a value",
-            expected="a value for every hyperparameter that the model needs",
-            mend=f"Give one, for example with --set {name}=VALUE.",
-        )
-    return values[name]
-
-
-def weight_decay(values: Mapping[str, Value]) -> float:
-    """Decoupled weight decay of a trial; 0 where another penalty or none is chosen."""
-    if values.get("optimizer.regularization", "weight_decay") != "weight_decay":
-        return 0.0
-    return float(values.get("optimizer.weight_decay", 0.0))
-
-
-def kernel_regularizer(values: Mapping[str, Value]) -> Any | None:
-    """The L1 or L2 penalty on kernels of a trial, or None."""
-    kind = values.get("optimizer.regularization")
-    l1 = float(values.get("optimizer.l1", 0.0)) if kind in (None, "l1", "l1_l2") else 0.0
-    l2 = float(values.get("optimizer.l2", 0.0)) if kind in (None, "l2", "l1_l2") else 0.0
-    return keras.regularizers.L1L2(l1=l1, l2=l2) if l1 or l2 else None
 
 
 @keras.saving.register_keras_serializable(package="smarttune")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import keras
 
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import make_loss, make_metrics, make_optimizer, needed
+from smarttune.models.compiling import make_loss, make_metrics
 from smarttune.models.declaration import declare
 from smarttune.models.hypermodel import HyperModel
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modalities import modality
 from smarttune.models.modality import Preprocessor, of_family
+from smarttune.models.optimizers import make_optimizer
 from smarttune.models.transfer import BACKBONE
 from smarttune.space import Value
 
@@ -110,7 +110,6 @@ class NetworkHyperModel(HyperModel):
             SettingError: If a value is missing or means nothing here.
         """
         values = of_family(values)
-        batch_size = int(needed(values, "training.batch_size")) // self.plan.num_micro_batches
         precision = self.plan.precision or values.get("training.precision", "float32")
         if precision not in PRECISIONS:
             raise bad_value("training.precision", precision, PRECISIONS)
@@ -123,7 +122,7 @@ class NetworkHyperModel(HyperModel):
             model.compile(
                 optimizer=make_optimizer(
                     values,
-                    steps_per_epoch=math.ceil(self.plan.num_samples / batch_size),
+                    num_samples=self.plan.num_samples,
                     epochs=self.plan.max_epochs,
                     pretrained=_pretrained(model),
                     num_micro_batches=self.plan.num_micro_batches,

@@ -16,11 +16,11 @@ from smarttune.data.images import ImageArrays, ImageFiles, spread
 from smarttune.errors import DataError
 from smarttune.models.augmentation import augmented
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import needed
 from smarttune.models.convolution import cnn
 from smarttune.models.export import bare_copy, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor
+from smarttune.models.optimizers import needed
 from smarttune.models.segmentation import dense_cnn, unet
 from smarttune.models.transfer import image_backbone, needed_weights
 from smarttune.space import Value

@@ -16,10 +16,10 @@ from smarttune.data import Dataset, Split
 from smarttune.data.corpus import CorpusContent, Symbols
 from smarttune.errors import DataError, OptionError
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import needed
 from smarttune.models.export import bare_copy
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor
+from smarttune.models.optimizers import needed
 from smarttune.models.recurrent import rnn
 from smarttune.models.windows import Windows, gathered
 from smarttune.space import Value

@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from smarttune.errors import SettingError
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import kernel_regularizer, needed
+from smarttune.models.optimizers import kernel_regularizer, needed
 from smarttune.space import Value
 
 _INITIALIZERS: dict[str, Any] = {

@@ -14,11 +14,11 @@ from smarttune.data import Dataset
 from smarttune.data.sequences import SequenceArrays
 from smarttune.errors import DataError, SettingError
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import needed
 from smarttune.models.dense import mlp
 from smarttune.models.export import bare_copy, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor
+from smarttune.models.optimizers import needed
 from smarttune.models.recurrent import rnn
 from smarttune.models.temporal import step_mask, tcn
 from smarttune.space import Value

@@ -17,8 +17,8 @@ from keras import ops
 from smarttune.data import Dataset
 from smarttune.data.audio import Recordings, converted
 from smarttune.errors import DataError, SettingError
-from smarttune.models.compiling import needed
 from smarttune.models.modality import Preprocessor
+from smarttune.models.optimizers import needed
 from smarttune.space import Value
 
 if TYPE_CHECKING:

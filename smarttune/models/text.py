@@ -13,7 +13,6 @@ from smarttune.data.texts import Texts, joined_cells
 from smarttune.models.attention import transformer
 from smarttune.models.cells import numbers
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import needed
 from smarttune.models.convolution_1d import sepcnn
 from smarttune.models.dense import mlp
 from smarttune.models.encoder import TokenReader
@@ -21,6 +20,7 @@ from smarttune.models.export import bare_copy, check_text_backend, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor, of_family
 from smarttune.models.ngrams import NgramVocabulary
+from smarttune.models.optimizers import needed
 from smarttune.models.preprocessing import require_columns
 from smarttune.models.recurrent import rnn
 from smarttune.models.transfer import needed_weights

@@ -19,11 +19,11 @@ from smarttune.data.series import SeriesContent
 from smarttune.data.timesteps import Step
 from smarttune.errors import DataError
 from smarttune.models.codec import TargetCodec
-from smarttune.models.compiling import needed
 from smarttune.models.dense import mlp
 from smarttune.models.export import bare_copy, decoded
 from smarttune.models.layers import Layers, bad_value
 from smarttune.models.modality import Modality, Preprocessor
+from smarttune.models.optimizers import needed
 from smarttune.models.recurrent import rnn
 from smarttune.models.temporal import tcn
 from smarttune.models.windows import Windows, gathered

@@ -31,6 +31,7 @@ def recommend(
     facts: Facts,
     *,
     columns: Mapping[str, Facts] | None = None,
+    families: Mapping[str, Facts] | None = None,
     rules: Rulebook | None = None,
     pinned: Mapping[str, Value] | None = None,
 ) -> Recommendation:
@@ -39,6 +40,7 @@ def recommend(
     Args:
         facts: What is known; rules that read anything else come out as unknown.
         columns: Facts `column.*` of each categorical column.
+        families: Facts that hold for networks of one family only.
         rules: The rules to use; the built-in and installed ones if None.
         pinned: Values that the user fixed; they win over every rule.
 
@@ -51,7 +53,12 @@ def recommend(
     per_column = tuple(r for r in book.rules if any(n.startswith("column.") for n in r.names))
     overall = _Pass([r for r in book.rules if r not in per_column or not columns], pins)
     overall.run(facts.values_dict())
-    others = _other_families(overall, facts, pins)
+    own, shared = families or {}, facts
+    if (family := str(overall.names.get(FAMILY))) in own:
+        facts = shared | own[family]
+        overall = _Pass(overall.rules, pins)
+        overall.run(facts.values_dict())
+    others = _other_families(overall, shared, own, pins)
     settings, warnings = dict(overall.settings), list(overall.warnings)
     if others:
         settings = merged({f: p.settings for f, p in others.items()})
@@ -90,13 +97,15 @@ def recommend(
     )
 
 
-def _other_families(overall: _Pass, facts: Facts, pins: Mapping[str, Value]) -> dict[str, _Pass]:
+def _other_families(
+    overall: _Pass, facts: Facts, own: Mapping[str, Facts], pins: Mapping[str, Value]
+) -> dict[str, _Pass]:
     """One pass for each family that trials may choose, the recommended first; {} if there is one."""
     families = () if FAMILY in pins else searched_families(overall.settings)
     passes = dict.fromkeys(families[:1], overall)
     for family in families[1:]:
         passes[family] = _Pass(overall.rules, {**pins, FAMILY: family})
-        passes[family].run(facts.values_dict())
+        passes[family].run((facts | own.get(family, Facts())).values_dict())
     return passes
 
 

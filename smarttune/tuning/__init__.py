@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from smarttune.tuning.budget import Budget, parse_duration
     from smarttune.tuning.policy import TrialPolicy
-    from smarttune.tuning.run import Run
+    from smarttune.tuning.run import RANGE_TESTS, Run
     from smarttune.tuning.tuner import SmartTuner
 
 # Opened on first use: a run can be shown without Keras, a budget parsed without Optuna.
 _HOMES = {
+    "RANGE_TESTS": "run",
     "Budget": "budget",
     "Run": "run",
     "SmartTuner": "tuner",
@@ -20,7 +21,7 @@ _HOMES = {
     "parse_duration": "budget",
 }
 
-__all__ = ["Budget", "Run", "SmartTuner", "TrialPolicy", "parse_duration"]
+__all__ = ["RANGE_TESTS", "Budget", "Run", "SmartTuner", "TrialPolicy", "parse_duration"]
 
 
 def __getattr__(name: str) -> Any:

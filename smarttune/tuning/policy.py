@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smarttune.space import Value
+from smarttune.training.stopping import Statistic
 from smarttune.trials import TrialRecord
 
 
@@ -17,20 +18,27 @@ class TrialPolicy:
     Attributes:
         max_epochs: Epochs of a full training.
         patience: Epochs without gain before a trial stops; None never stops one.
-        window: Epochs averaged before they are compared.
+        window: Epochs that are compared together.
+        statistic: What is compared of them; see `smarttune.training.WindowedStopping`.
+        noise_factor: Standard errors that a gain must exceed.
         seed: From which every trial's seed is derived.
         default: The recommended configuration, to know its trial by.
         sample_weight: From a trial's values to the weights of the training rows.
         extra_callbacks: From a trial's values to further Keras callbacks.
+        growth: From a trial's values and the parts into which its batches are cut to how the
+            batch grows; None where it stays.
     """
 
     max_epochs: int = 100
     patience: int | None = None
     window: int = 1
+    statistic: Statistic = "mean"
+    noise_factor: float = 0.0
     seed: int = 0
     default: Mapping[str, Value] = field(default_factory=dict)
     sample_weight: Callable[[Mapping[str, Value]], Any] | None = None
     extra_callbacks: Callable[[Mapping[str, Value]], list[Any]] | None = None
+    growth: Callable[[Mapping[str, Value], int], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,24 @@ from smarttune.models import (
 )
 from smarttune.models.compiling import sample_weights
 from smarttune.models.modality import of_family
+from smarttune.models.optimizers import batch_growth
 from smarttune.objectives import PROBLEM_METRICS, Objective
 from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
 from smarttune.recommendation import Recommendation, searched_families
 from smarttune.space import SearchSpace, Value
+from smarttune.training.averaging import AveragedWeights
+from smarttune.training.growth import Growth
+from smarttune.training.plateau import ContinuedPlateau
 from smarttune.tuning.budget import Budget
-from smarttune.tuning.plateau import ContinuedPlateau
 from smarttune.tuning.policy import TrialPolicy
+
+# What is computed from data, and which settings it does not depend on.
+_ARRAYS = {"split", "preprocessor", "codec", "training_data"}
+_NOT_OF_DATA = ("optimizer.", "training.", "search.")
+
+
+def _of_data(settings: Mapping[str, Value]) -> dict[str, Value]:
+    return {n: v for n, v in settings.items() if not n.startswith(_NOT_OF_DATA)}
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,19 @@ class SearchJob:
         """The kinds of network that trials may choose, the recommended one first."""
         chosen = searched_families(self.recommendation.settings)
         return chosen or (str(self.recommendation.value("model.family", "")),)
+
+    def default_of(self, family: str) -> dict[str, Value]:
+        """The recommended configuration of a family."""
+        values = {d.name: d.value for d in self.space.dimensions}
+        return self.space.active(values | {"model.family": family})
+
+    def with_recommendation(self, recommendation: Recommendation) -> SearchJob:
+        """The same search under another recommendation; what stays the same is not made anew."""
+        other = replace(self, recommendation=recommendation)
+        if _of_data(other.settings) == _of_data(self.settings):
+            for name in _ARRAYS & self.__dict__.keys():
+                other.__dict__[name] = self.__dict__[name]
+        return other
 
     @cached_property
     def preprocessor(self) -> Preprocessor:
@@ -154,10 +178,18 @@ class SearchJob:
             max_epochs=self.max_epochs,
             patience=int(value("training.early_stopping.patience")) if stops else None,
             window=int(value("training.early_stopping.window", 1)),
+            statistic=value("training.early_stopping.statistic", "mean"),
+            noise_factor=float(value("training.early_stopping.noise_factor", 0.0)),
             seed=self.seed,
             default=self.space.default,
             sample_weight=self._sample_weight,
             extra_callbacks=self._callbacks,
+            growth=self._growth,
+        )
+
+    def _growth(self, values: Mapping[str, Value], num_micro_batches: int) -> Growth | None:
+        return batch_growth(
+            of_family(values), epochs=self.max_epochs, num_micro_batches=num_micro_batches
         )
 
     def _sample_weight(self, values: Mapping[str, Value]) -> np.ndarray | None:
@@ -165,17 +197,21 @@ class SearchJob:
         return sample_weights(self.training_data.y, self.codec, weighting)
 
     def _callbacks(self, values: Mapping[str, Value]) -> list[Any]:
-        if of_family(values).get("optimizer.schedule") != "plateau":
-            return []
-        value = self.recommendation.value
-        return [
-            ContinuedPlateau(
-                monitor=self.objective.name,
-                mode=self.objective.direction,
-                factor=float(value("training.reduce_on_plateau.factor", 0.5)),
-                patience=int(value("training.reduce_on_plateau.patience", 5)),
+        values, value = of_family(values), self.recommendation.value
+        callbacks: list[Any] = []
+        if values.get("optimizer.ema_momentum"):
+            # What is kept is chosen by the watcher; training goes on from the weights themselves.
+            callbacks.append(AveragedWeights(keep=False))
+        if values.get("optimizer.schedule") == "plateau":
+            callbacks.append(
+                ContinuedPlateau(
+                    monitor=self.objective.name,
+                    mode=self.objective.direction,
+                    factor=float(value("training.reduce_on_plateau.factor", 0.5)),
+                    patience=int(value("training.reduce_on_plateau.patience", 5)),
+                )
             )
-        ]
+        return callbacks
 
     def check(self, strategy: str, budget: Budget) -> None:
         """Refuse before anything is written what the first trial would refuse.

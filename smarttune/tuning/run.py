@@ -3,6 +3,7 @@
     run.json             what was asked for: data, budget, strategy, seed, versions, command
     recommendation.json  every setting with its reasons
     fingerprint.json     what was measured of the data
+    range_tests.json     learning-rate range tests, where rules asked for them
     preprocessing.json   fitted preprocessing and target encoding
     study.db             every finished trial: an Optuna study, for optuna-dashboard too
     events.jsonl         what happened, a line each, append-only
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from smarttune.fingerprint import Fingerprint
 
 SCHEMA = "smarttune/run@1"
+RANGE_TESTS = "range_tests.json"
 
 
 class Run:

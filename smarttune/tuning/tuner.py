@@ -36,11 +36,12 @@ from smarttune.execution import (
     release_memory,
 )
 from smarttune.objectives import Direction, Objective
-from smarttune.space import Value
-from smarttune.training import WindowedStopping, restore_state, save_state
-from smarttune.training.checkpoint import set_state, state_of
+from smarttune.training import WindowedStopping, restore_state
+from smarttune.training.checkpoint import set_state
+from smarttune.training.divergence import DivergenceGuard
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Budget, Clock
+from smarttune.tuning.checkpoints import copy_trial, keep_trial, prune
 from smarttune.tuning.planning import plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
 from smarttune.tuning.recording import (
@@ -52,8 +53,6 @@ from smarttune.tuning.recording import (
 )
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
-
-KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -161,7 +160,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self.run.record(record)
         self.records[record.trial_id] = record
         self._tell(trial, record)
-        self._prune()
+        prune(self.run, self.log, getattr(self.oracle, "may_continue", None))
         collect_garbage(len(self.records))
         self._event(
             "trial_finished",
@@ -216,7 +215,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
             return self._carried_over(trial, plan, started)
         while True:
-            watcher = self._watcher(plan)
+            watcher = self._watcher(plan, args)
             try:
                 model = self._train(trial, plan, watcher, args, kwargs)
             except Exception as error:
@@ -283,11 +282,17 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             trial, parent, self.log, policy=self.policy, budget=self.budget, epochs=epochs
         )
 
-    def _watcher(self, plan: TrialPlan) -> TrialWatcher:
+    def _watcher(self, plan: TrialPlan, args: tuple[Any, ...]) -> TrialWatcher:
         policy = self.policy
         stopping = None
         if policy.patience is not None:
-            stopping = WindowedStopping(policy.patience, policy.window, self.goal.direction)
+            stopping = WindowedStopping(
+                policy.patience,
+                policy.window,
+                self.goal.direction,
+                statistic=policy.statistic,
+                noise_factor=policy.noise_factor,
+            )
         return TrialWatcher(
             self.goal,
             stopping=stopping,
@@ -296,6 +301,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             on_epoch=lambda epoch, logs: self._announce(
                 "epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs)
             ),
+            guard=DivergenceGuard(initial_loss=plan.parent.initial_loss if plan.parent else None),
+            num_samples=len(args[0].y) if args and isinstance(args[0], TrainingData) else None,
         )
 
     def _fit(
@@ -322,6 +329,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 model,
                 args[0],
                 batch_size=int(values["training.batch_size"]) // plan.num_micro_batches,
+                growth=self._growth(values, plan),
                 seed=plan.seed,
                 epochs=plan.epochs,
                 sample_weight=None if weigh is None else weigh(values),
@@ -339,6 +347,15 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             callbacks=callbacks,
         )
 
+    def _growth(self, values: Mapping[str, Any], plan: TrialPlan) -> Any:
+        """How the batch of a trial grows, from where its parent stopped."""
+        if self.policy.growth is None:
+            return None
+        growth = self.policy.growth(values, plan.num_micro_batches)
+        if plan.parent is not None and hasattr(growth, "continued"):
+            return growth.continued(plan.parent.curve)
+        return growth
+
     # Records.
 
     def _finished(
@@ -352,7 +369,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         began, started = measured
         diverged = watcher.ended_by.startswith(DIVERGED)
         if not diverged:
-            self._save_checkpoints(trial, plan, watcher, model)
+            may_continue = "tuner/epochs" in trial.hyperparameters.values
+            keep_trial(self.run, trial.trial_id, plan, watcher, model if may_continue else None)
         return record_of(
             trial,
             plan,
@@ -366,25 +384,15 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             seconds=time.monotonic() - began,
             started=started,
             num_parameters=sum(math.prod(v.shape) for v in model.trainable_variables),
+            samples_per_second=watcher.samples_per_second,
+            initial_loss=watcher.guard.initial_loss,
         )
-
-    def _save_checkpoints(
-        self, trial: Trial, plan: TrialPlan, watcher: TrialWatcher, model: Any
-    ) -> None:
-        best = self.run.best_weights_path(trial.trial_id)
-        if watcher.best_weights is not None:
-            save_state(watcher.best_weights, best)
-        elif plan.parent is not None:
-            save_state(restore_state(self.run.best_weights_path(plan.parent.trial_id)), best)
-        if "tuner/epochs" in trial.hyperparameters.values:  # it may be promoted
-            save_state(state_of(model), self.run.state_path(trial.trial_id))
 
     def _carried_over(self, trial: Trial, plan: TrialPlan, started: float) -> TrialRecord:
         """A promotion of a trial that had stopped gaining: nothing is left to train."""
         parent = plan.parent
         assert parent is not None
-        for path in (self.run.best_weights_path, self.run.state_path):
-            save_state(restore_state(path(parent.trial_id)), path(trial.trial_id))
+        copy_trial(self.run, parent.trial_id, trial.trial_id)
         return record_of(
             trial,
             plan,
@@ -397,6 +405,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             curve=parent.curve,
             started=started,
             num_parameters=parent.num_parameters,
+            initial_loss=parent.initial_loss,
         )
 
     def _failed(
@@ -439,21 +448,6 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         weights = restore_state(self.run.best_weights_path(trial.trial_id))
         set_state(model, weights, optimizer=False)
         return model
-
-    def _prune(self) -> None:
-        """Delete checkpoints that neither the report nor a promotion can need."""
-        log = self.log
-        keep = {self.run.best_weights_path(r.trial_id).name for r in log.ranked()[:KEPT_MODELS]}
-        if (default := log.default()) is not None:
-            keep.add(self.run.best_weights_path(default.trial_id).name)
-        may_continue = getattr(self.oracle, "may_continue", None)
-        for record in log:
-            # An oracle of KerasTuner does not say, so whatever stands in a bracket is kept.
-            in_bracket = record.bracket is not None
-            if in_bracket if may_continue is None else may_continue(record.trial_id):
-                keep.add(self.run.best_weights_path(record.trial_id).name)
-                keep.add(self.run.state_path(record.trial_id).name)
-        self.run.prune_checkpoints(keep)
 
     def _populate_initial_space(self) -> None:
         """Spare a model that declares all its hyperparameters the builds that find them."""

@@ -12,6 +12,7 @@ import pytest
 
 from smarttune.execution import TrainingData, collect_garbage, fit, fit_arrays, prepare_process
 from smarttune.training.checkpoint import set_state, state_of
+from smarttune.training.growth import BatchGrowth, NoiseScaleGrowth
 
 # Keras 3.15 on TensorFlow reads its variables in a way that NumPy 2 is about to end.
 READS_VARIABLES = "__array__ implementation doesn't accept a copy keyword"
@@ -289,6 +290,123 @@ def test_training_says_nothing(batch_size: int, capfd: pytest.CaptureFixture[str
 
     assert [str(w.message) for w in caught] == []
     assert capfd.readouterr().out == ""
+
+
+# Batches that grow.
+
+
+def test_growth_wins_over_the_batch_size() -> None:
+    """The plan's batches are trained, in the order of each epoch, with their weights."""
+    model = recorder()
+
+    fit_arrays(
+        model,
+        data(),
+        batch_size=1,
+        seed=SEED,
+        epochs=range(2),
+        sample_weight=np.arange(ROWS) / 8,
+        growth=BatchGrowth(4, 2, 2),
+    )
+
+    orders = [np.random.default_rng([SEED, e]).permutation(ROWS).tolist() for e in range(2)]
+    batches = [orders[0][:4], orders[0][4:8], orders[0][8:], orders[1][:8], orders[1][8:]]
+    assert model.seen == batches
+    assert [w.tolist() for w in model.weighed] == [[i / 8 for i in b] for b in batches]
+
+
+class Read:
+    """Rows that are read when they are asked for, never all at once."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.shape, self.most = rows, rows.shape, 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self.most = max(self.most, len(rows))
+        return self.rows[rows]
+
+
+def test_growth_reads_rows_as_it_needs_them() -> None:
+    """Data outside of memory are read batch by batch, in training and validation."""
+    whole, logs = data(), Logs()
+    read = TrainingData(Read(whole.x), whole.y, Read(whole.x_validation), whole.y_validation)
+
+    fit_arrays(
+        constant(1.0),
+        read,
+        batch_size=1,
+        seed=SEED,
+        epochs=range(2),
+        callbacks=[logs],
+        growth=BatchGrowth(2, 2, 2),
+    )
+
+    assert read.x.most == 4
+    assert [logs.epochs[e]["batch_size"] for e in range(2)] == [2, 4]
+    assert logs.epochs[1]["val_loss"] == pytest.approx(((0 - 1) ** 2 + 0 + (2 - 1) ** 2) / 3)
+
+
+@pytest.mark.slow
+def test_a_plan_of_one_phase_is_training_without_growth() -> None:
+    """Weights, moments and logs are the same, but for the batch size in the logs."""
+    plain, planned, logs = network(), network(), Logs()
+    whole = trained(plain, range(3))
+
+    fit_arrays(
+        planned,
+        data(),
+        batch_size=99,
+        seed=SEED,
+        epochs=range(3),
+        callbacks=[logs],
+        growth=BatchGrowth(BATCH, 3, 1),
+    )
+
+    assert logs.epochs == {e: {**epoch, "batch_size": BATCH} for e, epoch in whole.items()}
+    for got, wanted in zip(state_of(planned), state_of(plain), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "growth", [BatchGrowth(2, 15, 3), NoiseScaleGrowth(2, 8, every_epochs=2)], ids=["plan", "noise"]
+)
+def test_five_and_ten_growing_epochs_are_fifteen(growth: Any) -> None:
+    """With the state carried over, a growing training ends as in one go, bit for bit."""
+
+    def train(model: Any, epochs: range, growth: Any) -> dict[int, dict[str, float]]:
+        logs = Logs()
+        fit_arrays(
+            model,
+            data(),
+            batch_size=1,
+            seed=SEED,
+            epochs=epochs,
+            callbacks=[logs],
+            growth=growth,
+        )
+        return logs.epochs
+
+    def build() -> Any:
+        model = network()
+        model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
+        return model
+
+    through, first, second = build(), build(), build()
+    whole = train(through, range(15), growth)
+    logs = train(first, range(5), growth)
+    set_state(second, state_of(first))
+    if isinstance(growth, NoiseScaleGrowth):
+        growth = growth.continued(list(logs.values()))
+    logs |= train(second, range(5, 15), growth)
+
+    assert logs == whole
+    assert len({epoch["batch_size"] for epoch in whole.values()}) > 1
+    for got, wanted in zip(state_of(second), state_of(through), strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 # Housekeeping.

@@ -14,7 +14,6 @@ from smarttune.errors import OptionError, SettingError
 from smarttune.models import NetworkHyperModel
 from smarttune.models.compiling import make_metrics, sample_weights
 from smarttune.models.layers import output_bias
-from smarttune.training.schedules import HorizonSchedule, learning_rate
 from smarttune.objectives import PROBLEM_METRICS
 from smarttune.space import Value
 from tests.models.tables import VALUES, hypermodel, learnable
@@ -262,25 +261,6 @@ def test_schedules_are_drawn_on_the_final_horizon() -> None:
     assert float(schedule(2)) == pytest.approx(0.01)
     assert float(schedule(5)) == pytest.approx(0.005)
     assert float(schedule(8)) == pytest.approx(0.0, abs=1e-9)
-
-
-@pytest.mark.parametrize("kind", ["constant", "cosine", "linear", "one_cycle", "cyclical"])
-def test_no_schedule_exceeds_its_peak_or_falls_below_zero(kind: str) -> None:
-    """Before, within and beyond the horizon, with and without warmup."""
-    for warmup in (0, 3, 1000):
-        schedule = HorizonSchedule(kind, 0.1, total_steps=20, warmup_steps=warmup, half_cycle=4)
-        rates = [float(schedule(step)) for step in range(30)]
-        assert min(rates) >= 0.0
-        assert 0.09 < max(rates) <= 0.1 + 1e-6
-        assert (
-            HorizonSchedule.from_config(schedule.get_config()).get_config() == schedule.get_config()
-        )
-
-
-@pytest.mark.parametrize("kind", ["constant", "plateau"])
-def test_a_constant_rate_is_a_number(kind: str) -> None:
-    """A callback can change it, which it cannot with a schedule."""
-    assert learning_rate(kind, 0.1, steps_per_epoch=3, epochs=2) == 0.1
 
 
 def test_label_smoothing_of_class_indices_equals_that_of_one_hot_targets() -> None:

@@ -14,8 +14,8 @@ from smarttune.data import Dataset, read
 from smarttune.errors import OptionError
 from smarttune.fingerprint import measure
 from smarttune.models import NetworkHyperModel, TargetCodec, TrainingPlan
-from smarttune.models.compiling import make_optimizer
 from smarttune.models.image import Image
+from smarttune.models.optimizers import make_optimizer
 from smarttune.models.transfer import BACKBONE
 from smarttune.space import SearchSpace, Value
 
@@ -203,10 +203,11 @@ def test_without_weights_the_family_says_what_it_needs() -> None:
 
 
 def test_optimizers_of_other_networks_are_plain() -> None:
-    """Where nothing is pretrained, the optimizer is that of Keras."""
-    made = make_optimizer(VALUES, steps_per_epoch=2, epochs=2)
+    """Where nothing is pretrained, the optimizer knows no phases."""
+    made = make_optimizer(VALUES, num_samples=2, epochs=2)
 
-    assert type(made) is keras.optimizers.SGD
+    assert isinstance(made, keras.optimizers.SGD)
+    assert not hasattr(made, "_pretrained")
 
 
 @pytest.mark.slow

@@ -729,7 +729,7 @@ def test_schedules_equal_those_of_a_search(
     rate = script["make_network"](arrays, y).optimizer._learning_rate
 
     peak = script["LEARNING_RATE"]
-    wanted = learning_rate(kind, peak, steps_per_epoch=steps, epochs=5, warmup_steps=warmup)
+    wanted = learning_rate(kind, peak, total_steps=5 * steps, warmup_steps=warmup)
     for step in range(5 * steps):
         got = rate(step) if callable(rate) and not hasattr(rate, "assign") else rate
         expected = wanted(step) if callable(wanted) else wanted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 
 from smarttune.execution import fit_arrays
+from smarttune.models.optimizers import batch_growth
 from smarttune.space import Value
 from smarttune.training import restore_state
+from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import state_of
+from smarttune.training.gradients import begin_epoch
+from smarttune.training.plateau import ContinuedPlateau
 from smarttune.tuning import Budget, Run, SmartTuner, TrialPolicy
-from smarttune.tuning.plateau import ContinuedPlateau
 
 from .searches import Interrupt, essence, keras_reads_variables
 from .tables import dense_model, dense_oracle
@@ -41,7 +45,30 @@ SETTINGS: dict[str, dict[str, Value]] = {
         "optimizer.schedule": "cyclical",
         "optimizer.weight_decay": 0.01,
     },
+    "cycled momentum": {"optimizer.schedule": "one_cycle", "optimizer.momentum_cycling": True},
+    "averaged weights": {"optimizer.ema_momentum": 0.9, "optimizer.clipnorm": 0.5},
+    "a rate that moves itself": {"optimizer.hypergradient_rate": 1e-3},
+    "a batch that doubles": {
+        "training.batch_growth": "doubling",
+        "training.num_batch_phases": 3,
+        "training.batch_size": 8,
+        "optimizer.schedule": "linear",
+    },
+    "a batch that follows the noise": {
+        "training.batch_growth": "noise_scale",
+        "training.batch_size": 4,
+    },
 }
+
+
+def kept_average(values: Mapping[str, Any]) -> list[Any]:
+    """What a search adds where the weights are averaged."""
+    return [AveragedWeights(keep=False)] if values.get("optimizer.ema_momentum") else []
+
+
+def growth(values: Mapping[str, Any], num_micro_batches: int = 1) -> Any:
+    """How the batch grows over the whole training."""
+    return batch_growth(values, epochs=EPOCHS, num_micro_batches=num_micro_batches)
 
 
 def halving() -> Any:
@@ -61,7 +88,7 @@ def search(
         model,
         directory=path.parent,
         project_name=path.name,
-        policy=policy or TrialPolicy(seed=11),
+        policy=policy or TrialPolicy(seed=11, extra_callbacks=kept_average, growth=growth),
         budget=Budget(trials=4),
         **options,
     )
@@ -78,13 +105,15 @@ def in_one_go(
     keras.utils.set_random_seed(seed)
     model = hypermodel.build_from(values)
     history = keras.callbacks.History()
+    recorded = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: begin_epoch(model))
     fit_arrays(
         model,
         data,
         batch_size=int(values["training.batch_size"]),
         seed=seed,
         epochs=range(EPOCHS),
-        callbacks=[history, *callbacks],
+        callbacks=[history, recorded, *kept_average(values), *callbacks],
+        growth=growth(values),
     )
     return model, history.history
 
@@ -100,7 +129,8 @@ def assert_same(searched: SmartTuner, fixed: dict[str, Value], callbacks: list[A
     for variable, got, wanted in zip(variables, state, expected, strict=True):
         np.testing.assert_array_equal(got, wanted, err_msg=variable.path)
     curve = {name: [logs[name] for logs in promoted.curve] for name in promoted.curve[0]}
-    assert curve == {name: values for name, values in history.items() if name in curve}
+    recorded = {name for name in curve if name.startswith(("gradient", "clipped"))}
+    assert {n: v for n, v in curve.items() if n not in recorded} == history
     assert set(curve) >= {"loss", "val_loss", "val_accuracy"}
 
 

@@ -13,7 +13,7 @@ import pytest
 from smarttune.errors import OptionError, RunError
 from smarttune.oracles import HyperbandOracle
 from smarttune.tuning import Budget, Run, SmartTuner, TrialPolicy
-from smarttune.tuning.tuner import KEPT_MODELS
+from smarttune.tuning.checkpoints import KEPT_MODELS
 from smarttune.tuning.watching import EARLY_STOPPING
 
 from .searches import (

@@ -1,0 +1,179 @@
+"""From data to a search that can begin: recommended, settled, and measured on the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from smarttune.errors import OptionError
+from smarttune.facts import Fact, Facts
+from smarttune.objectives import Direction, Objective, objective
+from smarttune.rulebook import Rulebook
+from smarttune.space import Value
+from smarttune.suggestion import Suggestion, make_suggestion, suggestion_of
+from smarttune.tuning.preparing import SearchJob
+from smarttune.tuning.probing import probe
+
+if TYPE_CHECKING:
+    from smarttune.training.range_test import RangeTest
+
+# ours: rows held back for one honest test at the end; a large table needs a smaller share.
+TEST_FRACTION = 0.15
+MAX_TEST_ROWS = 10_000
+
+MOST_SEEDS = 2**31  # Keras takes signed 32-bit seeds
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """All that is known before the first trial.
+
+    Attributes:
+        suggestion: The recommendation and what it was measured on.
+        job: The search that it leads to.
+        declared: Facts that the user declared, or that follow from what was asked.
+        pinned: Hyperparameters that the user fixed.
+        range_tests: Family to the learning-rate range test of its recommended network.
+    """
+
+    suggestion: Suggestion
+    job: SearchJob
+    declared: Facts
+    pinned: Mapping[str, Value]
+    range_tests: Mapping[str, RangeTest] = field(default_factory=dict)
+
+
+def prepare(
+    data: Any,
+    target: Any = None,
+    *,
+    declared: Facts,
+    pinned: Mapping[str, Value],
+    rulebook: Rulebook,
+    seed: int = 0,
+    direction: Direction | None = None,
+    **reading: Any,
+) -> Preparation:
+    """Read the data, recommend, and recommend again for the rows that training will have.
+
+    Args:
+        data: As in `smarttune.search`.
+        target: As in `smarttune.search`.
+        declared: Facts that win over measured ones.
+        pinned: Hyperparameters fixed by the user.
+        rulebook: The rules.
+        seed: Decides the split.
+        direction: Of the objective, where it is not known.
+        **reading: `problem`, `drop`, `progress` and `source`, as
+            `smarttune.suggestion.make_suggestion` takes them.
+
+    Raises:
+        SmartTuneError: For anything the user can mend.
+    """
+    if not 0 <= seed < MOST_SEEDS:
+        raise OptionError(
+            "--seed",
+            received=f"{seed}",
+            expected=f"a whole number from 0 to {MOST_SEEDS - 1}",
+            mend="Any of them will do; 0 is one.",
+        )
+    suggestion = make_suggestion(
+        data,
+        target,
+        facts=declared,
+        pinned=pinned,
+        rulebook=rulebook,
+        **reading,
+    )
+    declared = _known_of_training(suggestion) | declared
+    suggestion = _again(suggestion, declared, pinned)
+    dataset = suggestion.dataset
+    assert dataset is not None
+    job = job_of(
+        suggestion,
+        _objective(direction, suggestion),
+        seed,
+        held_back(len(dataset.features)),
+    )
+    return Preparation(suggestion, job, declared, pinned)
+
+
+def measured(
+    prepared: Preparation, *, seconds: float | None = None, on_event: OnEvent | None = None
+) -> Preparation:
+    """Measure the recommended networks where rules ask for it, and recommend once more.
+
+    Args:
+        prepared: What is known so far.
+        seconds: Wall time that the measurements may take; None means no limit.
+        on_event: Called when a measurement begins and ends.
+    """
+    probes = probe(prepared.job, seconds=seconds, on_event=on_event)
+    if not probes.families:
+        return prepared
+    suggestion = _again(
+        prepared.suggestion, prepared.declared, prepared.pinned, families=probes.families
+    )
+    job = prepared.job.with_recommendation(suggestion.recommendation)
+    return replace(prepared, suggestion=suggestion, job=job, range_tests=probes.range_tests)
+
+
+def job_of(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> SearchJob:
+    """The search that a suggestion leads to."""
+    assert suggestion.dataset is not None
+    assert suggestion.fingerprint is not None
+    return SearchJob(
+        suggestion.dataset,
+        suggestion.fingerprint,
+        suggestion.recommendation,
+        goal,
+        seed,
+        test_fraction,
+    )
+
+
+def held_back(rows: int) -> float:
+    """Share of the rows that is held back for the end."""
+    return min(TEST_FRACTION, MAX_TEST_ROWS / max(rows, 1))
+
+
+def _known_of_training(suggestion: Suggestion) -> Facts:
+    """Training rows and the number of free settings, once a first recommendation is there."""
+    recommendation = suggestion.recommendation
+    rows = int(recommendation.facts.value("data.num_samples") or 0)
+    held = held_back(rows) + float(recommendation.value("data.validation_fraction"))
+    tuned = [n for n in recommendation.space().tuned if not n.startswith(("data.", "search."))]
+    return Facts(
+        {
+            "data.num_samples": Fact(round(rows * (1 - held)), "derived", "rows left for training"),
+            "budget.num_tuned": Fact(len(tuned), "derived", "settings with more than one value"),
+        }
+    )
+
+
+def _again(
+    suggestion: Suggestion,
+    declared: Facts,
+    pins: Mapping[str, Value],
+    families: Mapping[str, Facts] | None = None,
+) -> Suggestion:
+    """Recommend for the same data with more facts."""
+    assert suggestion.fingerprint is not None
+    assert suggestion.dataset is not None
+    return suggestion_of(
+        suggestion.dataset,
+        suggestion.fingerprint,
+        declared,
+        suggestion.rulebook,
+        pins,
+        families=families,
+    )
+
+
+def _objective(direction: Direction | None, suggestion: Suggestion) -> Objective:
+    assert suggestion.fingerprint is not None
+    name = str(suggestion.recommendation.value("search.objective", "val_loss"))
+    return objective(name, direction, problem=suggestion.fingerprint.problem)

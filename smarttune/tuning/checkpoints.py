@@ -1,0 +1,54 @@
+"""What stays on disk of the trials: few models, and the states of those that may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from smarttune.training import restore_state, save_state
+from smarttune.training.checkpoint import state_of
+from smarttune.trials import TrialLog
+from smarttune.tuning.policy import TrialPlan
+from smarttune.tuning.run import Run
+from smarttune.tuning.watching import TrialWatcher
+
+KEPT_MODELS = 3  # ours: finalists whose weights stay on disk, beside the default's
+
+
+def keep_trial(
+    run: Run, trial_id: str, plan: TrialPlan, watcher: TrialWatcher, model: Any | None
+) -> None:
+    """Save the weights of a trial's best epoch and, if `model` is given, its whole state."""
+    best = run.best_weights_path(trial_id)
+    if watcher.best_weights is not None:
+        save_state(watcher.best_weights, best)
+    elif plan.parent is not None:
+        save_state(restore_state(run.best_weights_path(plan.parent.trial_id)), best)
+    if model is not None:
+        save_state(state_of(model), run.state_path(trial_id))
+
+
+def copy_trial(run: Run, parent_id: str, trial_id: str) -> None:
+    """Give a trial the weights and the state of its parent."""
+    for path in (run.best_weights_path, run.state_path):
+        save_state(restore_state(path(parent_id)), path(trial_id))
+
+
+def prune(run: Run, log: TrialLog, may_continue: Callable[[str], bool] | None) -> None:
+    """Delete checkpoints that neither the report nor a promotion can need.
+
+    Args:
+        run: The run.
+        log: Its finished trials.
+        may_continue: Whether the oracle may still promote a trial; None where it does not say,
+            as those of KerasTuner, and then whatever stands in a bracket is kept.
+    """
+    keep = {run.best_weights_path(r.trial_id).name for r in log.ranked()[:KEPT_MODELS]}
+    if (default := log.default()) is not None:
+        keep.add(run.best_weights_path(default.trial_id).name)
+    for record in log:
+        in_bracket = record.bracket is not None
+        if in_bracket if may_continue is None else may_continue(record.trial_id):
+            keep.add(run.best_weights_path(record.trial_id).name)
+            keep.add(run.state_path(record.trial_id).name)
+    run.prune_checkpoints(keep)

@@ -1,0 +1,121 @@
+"""Trainings whose bits agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+
+from smarttune.errors import OptionError
+from smarttune.training import determinism
+from smarttune.training.determinism import LARGEST_SEED, make_deterministic
+
+# Trains twice from one seed and once from another; op determinism lasts as long as the process.
+PROGRAM = """
+import json, random, sys
+import keras, numpy as np
+from smarttune.training.determinism import make_deterministic
+
+def train(seed):
+    make_deterministic(seed)
+    x = np.random.normal(size=(64, 8, 8, 3)).astype("float32")
+    model = keras.Sequential([
+        keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Dropout(0.3),
+        keras.layers.Flatten(), keras.layers.Dense(1),
+    ])
+    model.compile("adam", loss="mse")
+    model.fit(x, x.mean(axis=(1, 2, 3)), epochs=2, verbose=0)
+    return [random.random(), *(float(np.abs(w).sum()) for w in model.get_weights())]
+
+found = {"backend": keras.backend.backend(), "runs": [train(3), train(3), train(4)]}
+if found["backend"] == "tensorflow":
+    from tensorflow.python.framework import config
+    found["on"] = config.is_op_determinism_enabled()
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_the_same_seed_gives_the_same_bits(backend: str, root: Path) -> None:
+    """Calling it again begins anew: equal seeds agree in every stream, another one does not."""
+    pytest.importorskip(backend)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env={**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+
+    first, again, other = found["runs"]
+    assert found["backend"] == backend
+    assert first == again
+    assert not set(first) & set(other) - {0.0}
+    assert found.get("on", True)
+
+
+@pytest.mark.parametrize("seed", [-1, LARGEST_SEED + 1, 1.5, True, None])
+def test_seeds_out_of_range_are_named(seed: Any) -> None:
+    """The error gives the range; nothing is seeded before."""
+    with pytest.raises(OptionError, match="0 to 4294967295"):
+        make_deterministic(seed)
+
+
+class OnGpu:
+    """What this module asks of JAX, on a machine with a GPU."""
+
+    @staticmethod
+    def default_backend() -> str:
+        return "gpu"
+
+
+@pytest.mark.parametrize(
+    ("flags", "fine"),
+    [
+        (None, False),
+        ("", False),
+        ("--xla_gpu_deterministic_ops=true", True),
+        ("--xla_gpu_deterministic_ops", True),
+        ("--xla_cpu_enable_fast_math=false --xla_gpu_deterministic_ops=1", True),
+        ("--xla_gpu_deterministic_ops=false", False),
+        ("--xla_gpu_deterministic_ops=true --xla_gpu_deterministic_ops=false", False),
+        ("--xla_gpu_deterministic_ops_extra=true", False),
+    ],
+)
+def test_jax_on_a_gpu_needs_its_flag_before_it_starts(
+    flags: str | None, fine: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the flag the error says what to start Python with."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(keras.utils, "set_random_seed", lambda seed: None)
+    monkeypatch.setitem(sys.modules, "jax", OnGpu)
+    monkeypatch.delenv("XLA_FLAGS", raising=False)
+    if flags is not None:
+        monkeypatch.setenv("XLA_FLAGS", flags)
+
+    if fine:
+        make_deterministic(1)
+        return
+    with pytest.raises(OptionError, match="Start Python with XLA_FLAGS=") as caught:
+        make_deterministic(1)
+    assert caught.value.where == "XLA_FLAGS"
+    assert determinism.XLA_FLAG in caught.value.mend
+
+
+def test_other_backends_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is promised for two backends is not pretended for a third."""
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+
+    with pytest.raises(OptionError, match="tensorflow or jax"):
+        make_deterministic(1)
