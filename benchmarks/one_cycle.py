@@ -33,7 +33,7 @@ BATCH = 64
 # Full regularization: ours, strong enough that leaving out a part can be seen.
 DROPOUT, WEIGHT_DECAY = 0.4, 0.01
 # Smith and Topin 2018 and Smith 2018, section 4.4: less of it with large rates; the shares are
-# those that the rules recommend.
+# ours, half and 30 %, as the papers give the direction only.
 LESS_DROPOUT, LESS_DECAY = 0.5, 0.3
 PEAKS = {"sgd": (0.03, 0.1, 0.3), "adamw": (0.001, 0.004, 0.016)}
 COURSES = ("constant", "cosine", "cyclical", "warm_restarts", "one_cycle")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smarttune.rulebook import load_rulebook
     from smarttune.space import SearchSpace
     from smarttune.suggestion import suggest
+    from smarttune.training import find_learning_rate
     from smarttune.trials import TrialLog, TrialRecord
     from smarttune.tuning import Run, SmartTuner, TrialPolicy
 
@@ -40,6 +41,7 @@ _HOMES = {
     "TrialLog": "trials",
     "TrialPolicy": "tuning",
     "TrialRecord": "trials",
+    "find_learning_rate": "training",
     "load_rulebook": "rulebook",
     "narrow": "models",
     "recommend": "recommendation",
@@ -64,6 +66,7 @@ __all__ = [
     "TrialPolicy",
     "TrialRecord",
     "__version__",
+    "find_learning_rate",
     "load_rulebook",
     "narrow",
     "recommend",

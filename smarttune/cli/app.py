@@ -8,6 +8,7 @@ import typer
 
 import smarttune
 from smarttune.cli import rules
+from smarttune.cli.lr_find import lr_find
 from smarttune.cli.runs import export, predict, show
 from smarttune.cli.search import resume, search
 from smarttune.cli.suggest import suggest
@@ -20,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
-for command in (suggest, search, resume, show, predict, export):
+for command in (suggest, lr_find, search, resume, show, predict, export):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 

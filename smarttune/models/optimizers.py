@@ -29,8 +29,6 @@ OPTIMIZERS: dict[str, Any] = {
 }
 # Variables that weight decay leaves alone, as patterns of their paths.
 _NOT_DECAYED = ("bias", "gamma", "beta")
-# Smith 2017, section 3.2: two to ten epochs from floor to ceiling; four as in rule LRN007.
-HALF_CYCLE_EPOCHS = 4
 # ours: a batch that follows the noise scale may grow to this many times its first size.
 LARGEST_GROWTH = 64
 
@@ -76,7 +74,7 @@ def make_optimizer(
         )
     growth = batch_growth(values, epochs=epochs, num_micro_batches=num_micro_batches)
     total_steps = _total_steps(values, num_samples, epochs, growth, num_micro_batches)
-    rate = _rate(values, num_samples, epochs, total_steps, growth, num_micro_batches)
+    rate = _rate(values, num_samples, total_steps, growth, num_micro_batches)
     decay = weight_decay(values)
     options = _options(name, values, num_micro_batches) | {
         "learning_rate": rate,
@@ -135,32 +133,26 @@ def _total_steps(
     """Batches of a full training, as the optimizer counts them."""
     if isinstance(growth, BatchGrowth):
         return growth.total_steps(num_samples)
-    return _steps_per_epoch(values, num_samples, num_micro_batches) * epochs
-
-
-def _steps_per_epoch(values: Mapping[str, Value], num_samples: int, num_micro_batches: int) -> int:
     batch_size = int(needed(values, "training.batch_size")) // num_micro_batches
-    return math.ceil(num_samples / batch_size)
+    return math.ceil(num_samples / batch_size) * epochs
 
 
-def _rate(  # noqa: PLR0913 -- each a part of the horizon
+def _rate(
     values: Mapping[str, Value],
     num_samples: int,
-    epochs: int,
     total_steps: int,
     growth: Growth | None,
     num_micro_batches: int,
 ) -> Any:
     """A number or a schedule over the whole horizon, lowered where the batch grows."""
-    cycle = HALF_CYCLE_EPOCHS * _steps_per_epoch(values, num_samples, num_micro_batches)
     rate = learning_rate(
         str(values.get("optimizer.schedule", "constant")),
         float(needed(values, "optimizer.learning_rate")),
         total_steps=total_steps,
         warmup_steps=int(values.get("optimizer.warmup_steps", 0)) * num_micro_batches,
-        half_cycle=max(1, min(cycle, total_steps // 2)),
     )
-    if isinstance(growth, BatchGrowth) and growth.num_phases > 1:
+    # A plain number is an optimizer's variable, which the growth multiplies itself.
+    if isinstance(growth, BatchGrowth) and growth.num_phases > 1 and callable(rate):
         return ScaledSchedule(rate, growth.boundaries(num_samples), growth.rate_factors()[1:])
     return rate
 

@@ -7,6 +7,13 @@ from typing import Any
 from smarttune.objectives import objective
 from smarttune.report.script_layout import assignment
 from smarttune.report.script_values import Values, refuse
+from smarttune.training.courses import (
+    CYCLE_FLOOR,
+    HALF_CYCLE_SHARE,
+    ONE_CYCLE_END,
+    ONE_CYCLE_RISE,
+    ONE_CYCLE_START,
+)
 
 _OPTIMIZERS = {
     "adam": "Adam",
@@ -19,11 +26,6 @@ _OPTIMIZERS = {
 }
 _ADAM_LIKE = ("adam", "adamw", "nadam")
 _SCHEDULES = ("constant", "plateau", "cosine", "linear", "one_cycle", "cyclical")
-# Shapes of the schedules, as a search draws them: a cycle falls to a quarter of the rate
-# (Smith 2017, section 3.3) in two epochs; one cycle rises over 0.3 of the steps from 1/25 of
-# the rate (defaults of PyTorch's OneCycleLR).
-_CYCLE_FLOOR, _HALF_CYCLE_EPOCHS = 0.25, 2
-_RISE, _START = 0.3, 0.04
 _LOSSES = {
     "binary": ("binary_crossentropy",),
     "multilabel": ("binary_crossentropy",),
@@ -238,6 +240,9 @@ def _optimizer(values: Values) -> dict[str, Any]:
         if name in _ADAM_LIKE and f"optimizer.{option}" in values:
             arguments.append(f"{option}={option.upper()}")
             used.append(f"optimizer.{option}")
+    if values.get("optimizer.ema_momentum"):
+        arguments += ["use_ema=True", "ema_momentum=EMA_MOMENTUM"]
+        used.append("optimizer.ema_momentum")
     if int(values.get("training.gradient_accumulation_steps", 1)) > 1:
         arguments.append("gradient_accumulation_steps=GRADIENT_ACCUMULATION_STEPS")
         used.append("training.gradient_accumulation_steps")
@@ -250,45 +255,48 @@ def _optimizer(values: Values) -> dict[str, Any]:
         "optimizer_class": _OPTIMIZERS[name],
         "optimizer_arguments": [rate, *arguments],
         "optimizer_constants": used,
+        "left_out": _left_out(values),
         "excludes": decays and bool(values.get("optimizer.decay_exclusions", True)),
         **schedule,
     }
+
+
+def _left_out(values: Values) -> list[str]:
+    """What a search does inside a trial and plain Keras cannot: name and rule."""
+    names = []
+    if values.get("optimizer.momentum_cycling", False):
+        names.append("optimizer.momentum_cycling")
+    if values.get("optimizer.hypergradient_rate", 0.0):
+        names.append("optimizer.hypergradient_rate")
+    if values.get("training.batch_growth", "none") != "none":
+        names.append("training.batch_growth")
+    return [f"{name} ({values.code(name)})" for name in names]
 
 
 def _schedule(values: Values) -> dict[str, Any]:
     """The course of the learning rate: a schedule of Keras where it has one, else our own."""
     kind = values.one_of("optimizer.schedule", _SCHEDULES, default="constant")
     warmup = int(values.get("optimizer.warmup_steps", 0)) if kind != "plateau" else 0
-    call, arguments, custom = "", [], False
-    if kind == "cosine":
+    call, arguments = "", []
+    if kind == "cosine" and not warmup:
+        call, arguments = "CosineDecay", ["LEARNING_RATE", "decay_steps=num_steps"]
+    elif kind == "cosine":
         call = "CosineDecay"
-        arguments = ["LEARNING_RATE", "decay_steps=num_steps"]
-        if warmup:
-            arguments = [
-                "LEARNING_RATE / (warmup + 1)",
-                "decay_steps=num_steps - warmup",
-                "warmup_target=LEARNING_RATE",
-                "warmup_steps=warmup",
-            ]
+        arguments = [
+            "LEARNING_RATE / (warmup + 1)",
+            "decay_steps=num_steps - warmup",
+            "warmup_target=LEARNING_RATE",
+            "warmup_steps=warmup",
+        ]
     elif kind == "linear" and not warmup:
         call = "PolynomialDecay"
         arguments = ["LEARNING_RATE", "decay_steps=num_steps", "end_learning_rate=0.0"]
-    elif kind == "one_cycle" and not warmup:
-        call = "CosineDecay"
-        arguments = [
-            f"LEARNING_RATE * {_START}",
-            "decay_steps=num_steps - rise",
-            "warmup_target=LEARNING_RATE",
-            "warmup_steps=rise",
-        ]
-    elif kind != "plateau" and (kind != "constant" or warmup):
-        custom = True
+    custom = not call and kind != "plateau" and (kind != "constant" or warmup > 0)
     lines = []
     if custom:
         lines = ["learning_rate = Course(EPOCHS * steps_per_epoch, steps_per_epoch)"]
     elif call:
         lines = ["num_steps = EPOCHS * steps_per_epoch"]
-        lines += [f"rise = max(1, round({_RISE} * num_steps))"] if kind == "one_cycle" else []
         lines += ["warmup = min(WARMUP_STEPS, num_steps - 1)"] if warmup else []
         lines += [f"learning_rate = keras.optimizers.schedules.{call}("]
         lines += [f"    {argument}," for argument in arguments]
@@ -299,8 +307,9 @@ def _schedule(values: Values) -> dict[str, Any]:
         "custom_schedule": custom,
         "warmup": warmup,
         "plateau": kind == "plateau",
-        "cycle_floor": _CYCLE_FLOOR,
-        "half_cycle": _HALF_CYCLE_EPOCHS,
-        "rise_share": _RISE,
-        "start_share": _START,
+        "cycle_floor": CYCLE_FLOOR,
+        "half_cycle_share": HALF_CYCLE_SHARE,
+        "rise_share": ONE_CYCLE_RISE,
+        "start_share": ONE_CYCLE_START,
+        "end_share": ONE_CYCLE_END,
     }

@@ -176,6 +176,17 @@ class _NadamCycle(_MomentumCycle):
     _velocities: list[Any]
     _u_product: Any
 
+    def build(self, variables: Any) -> None:
+        """Create the moments, and the product of all shares so far."""
+        it: Any = self
+        if it.built:
+            return
+        super().build(variables)  # type: ignore[misc]
+        # Within LossScaleOptimizer, Keras 3.15 forgets to track it: it would be neither saved
+        # nor, on JAX, updated.
+        if all(one is not self._u_product for one in it.variables):
+            it._track_variable(self._u_product)  # noqa: SLF001
+
     def _backend_update_step(self, gradients: Any, variables: Any, learning_rate: Any) -> None:
         # Nadam multiplies its product by the beta_1 of step 0, which is replaced here.
         it: Any = self

@@ -93,15 +93,7 @@ def find_learning_rate(  # noqa: PLR0913 -- all but two are options
     known = len(model.variables)
     with random_states_kept(), model_kept(model):
         optimizer, inner = _ramped_copy(model, rates)
-        given_step = model.train_step
-
-        # JAX keeps what it compiled by the function: with the same one it would run steps of the
-        # other optimizer, now or in the next training.
-        def train_step(*arguments: Any) -> Any:
-            return given_step(*arguments)
-
-        replaced = {"optimizer": optimizer, "train_function": None, "train_step": train_step}
-        vars(model).update(replaced)
+        vars(model).update({"optimizer": optimizer, "train_function": None})
         curve = GrowingCurve(divergence, smoothing)
         feed = _until(itertools.chain([first], batches), began, seconds)
         _sweep(model, inner, rates, feed, curve)

@@ -239,6 +239,7 @@ def test_a_callback_can_stop_the_training(epoch: int) -> None:
     assert watcher.heard == ["begin", *range(epoch + 1), "end"]
 
 
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="JAX shows a loss its batches as symbols")
 def test_samples_come_in_the_promised_order() -> None:
     """Each epoch is the permutation of its seed, cut into the batches of its phase."""
     seen = []

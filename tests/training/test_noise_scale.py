@@ -117,7 +117,10 @@ def test_rows_that_agree_have_no_noise() -> None:
 def stateful() -> Any:
     """Dropout, moving statistics, an embedding of named inputs, an added loss."""
     keras.utils.set_random_seed(0)
-    inputs = {"word": keras.Input((2,), dtype="int32"), "number": keras.Input((3,))}
+    inputs = {
+        "word": keras.Input((2,), dtype="int32", name="word"),
+        "number": keras.Input((3,), name="number"),
+    }
     word = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(inputs["word"]))
     hidden = keras.layers.Concatenate()([word, inputs["number"]])
     hidden = keras.layers.Dense(4, activity_regularizer="l2", kernel_regularizer="l2")(hidden)
