@@ -1,6 +1,6 @@
 """What each reading of a learning-rate range test costs beside a grid of constant rates.
 
-    python benchmarks/range_test.py [--quick] [--only wine,adult] [--pictures FOLDER]
+    python benchmarks/range_test.py [--quick] [--only wine,mnist,sms] [--pictures FOLDER]
 
 For each real data set the recommended network is trained with constant rates: a grid of nine, the
 rate that the rules recommend, and every suggestion of the range test; same epochs, same rows, two
@@ -160,7 +160,7 @@ def lines(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rows, one seed")
-    parser.add_argument("--only", default=",".join(c.name for c in CASES))
+    parser.add_argument("--only", default="wine,california,adult")
     parser.add_argument("--pictures", type=Path, help="draw each curve into this folder")
     options = parser.parse_args()
     by_name = {case.name: case for case in CASES}

@@ -48,7 +48,11 @@ FRAMEWORKS = {
 }
 # Where a framework may be imported at all, and where only inside a function.
 FRAMEWORK_ROOMS = {"training", "models", "oracles", "execution", "baselines", "tuning"}
-FRAMEWORK_IN_FUNCTIONS = {"smarttune.report.html", "smarttune.backend"}
+FRAMEWORK_IN_FUNCTIONS = {
+    "smarttune.report.html",
+    "smarttune.report.curves",
+    "smarttune.backend",
+}
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60  # without its docstring, comments and blank lines

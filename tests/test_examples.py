@@ -31,6 +31,12 @@ TRAINING = {
     "100_search_sequences.py": r"accuracy [01]\.\d+\nprediction .*\n(.*\n)*model\.keras on a movement .*: \[",
     "110_forecast_a_series.py": r"seasonal naive +\d+\.\d+\n(.*\n)*The 28 values that follow begin with",
     "120_language_model.py": r"unigrams +\d\.\d+\n  compression +\d\.\d+\n(.*\n)*The prompt has \d",
+    "140_find_a_learning_rate.py": r"Weights as before the test: yes\n(.*\n)*  rate .*: accuracy 0\.\d+",
+    "150_schedules.py": r"Best of 2: peak 0\.\d+, val_accuracy 0\.\d+",
+    "160_growing_batches.py": r"Accuracy on held-back pictures: [01]\.\d+",
+    "170_stop_early.py": r"Epoch \d+ is back: val_loss .*\nWith a rate of 1000 it ended in epoch 1: The loss is",
+    "180_mixed_precision.py": r"mixed_float16 +float16 +float32 +\d+ +0\.\d+",
+    "190_hypergradient.py": r"hypergradient +rate 0\.0001 -> 0\.\d+ +accuracy 0\.\d+",
 }
 
 # Programs that need a package which the project does not install.

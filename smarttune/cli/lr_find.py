@@ -102,6 +102,7 @@ def lr_find(
     )
     pins: dict[str, Any] = dict(pairs(set_, "--set"))
     pins |= {} if precision == "auto" else {"training.precision": precision}
+    pins |= {} if batch_size is None else {"training.batch_size": batch_size}
     source = source_options(
         delimiter, encoding, header, group, time_column, series_column, masks, weights
     )
@@ -130,7 +131,7 @@ def lr_find(
     with _training(quiet=plain or json) as tell:
         tell("Preparing the network")
         options = {"low": low, "high": high, "num_steps": steps}
-        test = tested(job, batch_size, options, tell)
+        test = tested(job, options, tell)
     if plot is not None:
         from smarttune.report.curves import range_test_picture
 
@@ -138,23 +139,17 @@ def lr_find(
     typer.echo(_printed(test, _next_command(data, target, test), plain=plain, as_json=json))
 
 
-def tested(
-    job: Any, batch_size: int | None, options: dict[str, Any], tell: Callable[[str], None]
-) -> Any:
+def tested(job: Any, options: dict[str, Any], tell: Callable[[str], None]) -> Any:
     """The range test of the recommended network.
 
     Args:
         job: A prepared search.
-        batch_size: Samples per batch, instead of the recommended number.
         options: As for `find_learning_rate`.
         tell: Shows what is being done.
     """
-    from smarttune.models.modality import of_family
     from smarttune.tuning.probing import range_test_of, recommended_model
 
-    values = dict(of_family(job.settings))
-    if batch_size is not None:
-        values["training.batch_size"] = batch_size
+    values = job.default_of(job.families[0])
     model = recommended_model(job, values)
     tell("Training with growing rates")
     return range_test_of(job, model, values, **options)

@@ -76,34 +76,48 @@ class PlainView:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Print what the event says, if it says something new."""
-        line = self._line(event)
-        if line:
-            typer.echo(line)
+        handler = getattr(self, f"_{event['event']}", None)
+        if handler is not None:
+            typer.echo(handler(event))
 
-    def _line(self, event: Mapping[str, Any]) -> str:
-        kind = event["event"]
-        if kind == "search_started":
-            name, direction = event["objective"]
-            better = "higher" if direction == "max" else "lower"
-            return (
-                f"Searching with {event['strategy']} by {name} ({better} is better); "
-                f"run directory {event['run']}"
-            )
-        if kind == "resumed":
-            return f"{event['num_trials']} finished trials are kept."
-        if kind == "trial_finished":
-            note = " (recommended)" if event["is_default"] else ""
-            outcome = "" if event["outcome"] == "completed" else f", {event['outcome']}"
-            return (
-                f"trial {event['trial_id']}{note}: {_score(event['score'])} after "
-                f"{event['num_epochs']} epochs in {event['seconds']:.1f} s{outcome}; "
-                f"best {_score(event['best_score'])}"
-            )
-        if kind == "trials_ended":
-            return f"Trials ended: {event['reason']}. Testing, exporting, reporting."
-        if kind == "warning":
-            return f"Warning: {event['text']}"
-        return ""
+    def _range_test(self, event: Mapping[str, Any]) -> str:
+        return f"Range test of the {event['family']} network: {event['evidence']}"
+
+    def _batch_probe(self, event: Mapping[str, Any]) -> str:
+        fits, pays = event["largest_in_memory"], event["largest_that_raises_throughput"]
+        return (
+            f"Batches of the {event['family']} network: {fits} samples fit, more than {pays} do "
+            f"not raise the throughput (ended by: {event['stopped_because']})."
+        )
+
+    def _batch_cut(self, event: Mapping[str, Any]) -> str:
+        return f"trial {event['trial_id']}: {event['text']}"
+
+    def _search_started(self, event: Mapping[str, Any]) -> str:
+        name, direction = event["objective"]
+        better = "higher" if direction == "max" else "lower"
+        return (
+            f"Searching with {event['strategy']} by {name} ({better} is better); "
+            f"run directory {event['run']}"
+        )
+
+    def _resumed(self, event: Mapping[str, Any]) -> str:
+        return f"{event['num_trials']} finished trials are kept."
+
+    def _trial_finished(self, event: Mapping[str, Any]) -> str:
+        note = " (recommended)" if event["is_default"] else ""
+        outcome = "" if event["outcome"] == "completed" else f", {event['outcome']}"
+        return (
+            f"trial {event['trial_id']}{note}: {_score(event['score'])} after "
+            f"{event['num_epochs']} epochs in {event['seconds']:.1f} s{outcome}; "
+            f"best {_score(event['best_score'])}"
+        )
+
+    def _trials_ended(self, event: Mapping[str, Any]) -> str:
+        return f"Trials ended: {event['reason']}. Testing, exporting, reporting."
+
+    def _warning(self, event: Mapping[str, Any]) -> str:
+        return f"Warning: {event['text']}"
 
 
 class LiveView:
@@ -130,6 +144,12 @@ class LiveView:
 
     def _reading(self, event: Mapping[str, Any]) -> None:
         self.heading = f"Reading the data: {event['share']:.0%}"
+
+    def _probing(self, event: Mapping[str, Any]) -> None:
+        self.heading = f"Measuring the {event['family']} network"
+
+    def _batch_cut(self, event: Mapping[str, Any]) -> None:
+        self.warnings.append(f"trial {event['trial_id']}: {event['text']}")
 
     def _search_started(self, event: Mapping[str, Any]) -> None:
         self.budget, self.objective = event["budget"], event["objective"][0]

@@ -64,6 +64,9 @@ def search(
         Path | None, typer.Option(help="Run directory; else runs/NAME-DATE-TIME.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits each time; slower.")
+    ] = False,
     problem: Annotated[
         str | None, typer.Option(help="What is predicted: " + " | ".join(PROBLEMS))
     ] = None,
@@ -129,6 +132,7 @@ def search(
             precision=precision,
             run=run,
             seed=seed,
+            deterministic=deterministic,
             facts=declared_facts(facts, fact),
             pinned=pairs(set_, "--set"),
             rules=book,

@@ -13,6 +13,7 @@ import pytest
 from smarttune.errors import OptionError
 from smarttune.objectives import Objective
 from smarttune.training import WindowedStopping
+from smarttune.training.divergence import DivergenceGuard
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TIME_LIMIT, TrialWatcher
 
@@ -49,6 +50,8 @@ def watcher(
         clock=options.get("clock", Clock(None)),
         deadline=options.get("deadline"),
         on_epoch=options.get("on_epoch", lambda epoch, logs: None),
+        guard=options.get("guard"),
+        num_samples=options.get("num_samples"),
     )
     made.set_model(SimpleNamespace(variables=[Variable()], optimizer=None, stop_training=False))
     return made
@@ -191,3 +194,59 @@ def test_every_epoch_is_announced() -> None:
     train(child, [0.25])
 
     assert heard == [(2, {"loss": 1.0, "val_loss": 0.25})]
+
+
+def test_a_loss_that_is_no_number_ends_the_trial_within_a_step() -> None:
+    """Divergence is seen after the batch, not at the end of the epoch."""
+    watched = watcher()
+    watched.on_epoch_begin(0)
+    watched.on_train_batch_end(0, {"loss": 0.7})
+    assert not watched.model.stop_training
+
+    watched.on_train_batch_end(1, {"loss": math.nan})
+
+    assert watched.model.stop_training
+    assert watched.ended_by.startswith(DIVERGED)
+    assert "step 2" in watched.ended_by
+
+
+def test_an_exploding_loss_ends_the_trial_before_the_epoch_does() -> None:
+    """A loss that stays far above its start is divergence, though it is a number."""
+    watched = watcher()
+    watched.on_epoch_begin(0)
+    total = 0.0
+    for batch in range(200):
+        total += 1.0 if batch < 5 else 100.0
+        watched.on_train_batch_end(batch, {"loss": total / (batch + 1)})
+        if watched.model.stop_training:
+            break
+
+    assert watched.ended_by.startswith(DIVERGED)
+    assert 5 < batch < 60
+
+
+def test_a_continued_trial_is_measured_by_the_first_loss_of_its_lineage() -> None:
+    """After training a loss of a multiple of the last one may still be far below the start."""
+    guard = DivergenceGuard(initial_loss=10.0)
+    watched = watcher(guard=guard)
+    watched.on_epoch_begin(0)
+    for batch in range(100):
+        watched.on_train_batch_end(batch, {"loss": 0.1 + 0.05 * batch})
+
+    assert not watched.model.stop_training
+
+
+def test_throughput_leaves_out_the_epoch_that_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first epoch holds tracing; the rate is that of the others."""
+    now = 0.0
+    monkeypatch.setattr("smarttune.tuning.watching.time.monotonic", lambda: now)
+    watched = watcher(num_samples=600)
+    for seconds in (10.0, 2.0, 4.0):
+        watched.on_epoch_begin(0)
+        now += seconds
+        watched.on_train_batch_end(0, {"loss": 1.0})
+        now += 100.0  # validation
+        watched.on_epoch_end(0, {"loss": 1.0, "val_loss": 1.0})
+
+    assert watched.samples_per_second == pytest.approx(200.0)
+    assert watcher().samples_per_second is None
