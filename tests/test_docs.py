@@ -29,6 +29,7 @@ PROSE = (
     "docs/README.md",
     "docs/design.md",
     "docs/kerastuner.md",
+    "docs/training.md",
     "examples/README.md",
     "examples/data/README.md",
     "examples/050_write_a_rule/README.md",

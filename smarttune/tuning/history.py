@@ -103,10 +103,23 @@ def _curve_facts(ranked: Sequence[TrialRecord]) -> dict[str, float | int | None]
         train = best.curve[lowest].get("loss", math.nan)
         if math.isfinite(train):
             facts["history.relative_gap"] = (losses[lowest] - train) / losses[lowest]
+    facts |= _gradient_facts(best)
     late = losses[-max(2, math.ceil(LATE_SHARE * len(losses))) :]
     if len(late) > 2 and fmean(late) > 0:
         facts["history.late_noise"] = pstdev(late)
     return facts
+
+
+def _gradient_facts(best: TrialRecord) -> dict[str, float | int | None]:
+    """What the optimizer recorded of the gradients of the best trial, and how fast it was."""
+    clipped = [logs["clipped_fraction"] for logs in best.curve if "clipped_fraction" in logs]
+    norms = [logs["gradient_norm_p90"] for logs in best.curve if "gradient_norm_p90" in logs]
+    return {
+        # Where nothing is clipped the share of 0 says nothing about the rate.
+        "history.clipped_fraction": fmean(clipped) if clipped and any(clipped) else None,
+        "history.gradient_norm": median(norms) if norms else None,
+        "history.samples_per_second": best.samples_per_second,
+    }
 
 
 def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | str | None]:

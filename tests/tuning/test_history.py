@@ -174,3 +174,33 @@ def test_a_log_without_scores_yields_known_facts_only() -> None:
         "out_of_memory": False,
         "trials_since_improvement": 2,
     }
+
+
+def recorded(*epochs: tuple[float, float]) -> tuple[dict[str, float], ...]:
+    """A falling curve with the norms and the clipped share of each epoch."""
+    return tuple(
+        {"loss": 1 / n, "val_loss": 1 / n, "gradient_norm_p90": norm, "clipped_fraction": share}
+        for n, (norm, share) in enumerate(epochs, start=1)
+    )
+
+
+def test_gradients_of_the_best_trial_are_summed_up() -> None:
+    """The middle norm, the mean clipped share and the speed come from the best trial's record."""
+    best = trial(
+        0, 0.1, curve=recorded((2.0, 0.9), (4.0, 0.6), (3.0, 0.3)), samples_per_second=50.0
+    )
+
+    found = facts(best, trial(1, 0.5, curve=recorded((9.0, 0.0)), samples_per_second=9.0))
+
+    assert found["gradient_norm"] == 3.0
+    assert found["clipped_fraction"] == pytest.approx(0.6)
+    assert found["samples_per_second"] == 50.0
+
+
+def test_without_clipping_there_is_no_clipped_share() -> None:
+    """A share of nought would claim that a threshold was tried."""
+    found = facts(trial(0, 0.1, curve=recorded((2.0, 0.0), (4.0, 0.0))))
+
+    assert "clipped_fraction" not in found
+    assert "samples_per_second" not in found
+    assert found["gradient_norm"] == 3.0
