@@ -155,6 +155,7 @@ def fitted(*callbacks: Any, epochs: int = 3, **options: Any) -> tuple[Any, dict[
     return model, history.history
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("scaling", [False, True])
 def test_validations_score_the_averages_and_training_does_not_notice(scaling: bool) -> None:
     """Inside a validation the averages are in the model; outside the bits are those of before."""

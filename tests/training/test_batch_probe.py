@@ -213,6 +213,7 @@ def test_a_limit_is_kept(clocked: Any) -> None:
     assert (first.table, first.stopped_because) == ((), "memory")
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_a_real_network_is_left_as_it_was() -> None:
     """Weights, moments, seeds, statistics and the history are the same after real steps."""

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +175,7 @@ def test_other_mixins_go_around_it() -> None:
     assert gradient_statistics(holder)["gradient_norm"] == 2.0
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 @pytest.mark.parametrize("jit", [False, True])
 def test_a_training_records_the_norms_of_its_own_gradients(jit: bool) -> None:
@@ -198,6 +195,7 @@ def test_a_training_records_the_norms_of_its_own_gradients(jit: bool) -> None:
     assert 0 < found["clipped_fraction"] < 1
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_accumulated_gradients_are_recorded_once_per_update() -> None:
     """Three batches of eight accumulated give the norms of batches of 24."""
@@ -267,30 +265,3 @@ def test_a_saved_model_loads_with_its_record(tmp_path: Path) -> None:
     begin_epoch(loaded)
     loaded.fit(x, y, batch_size=8, verbose=0)
     assert int(loaded.optimizer.num_gradient_norms.numpy()) == 5
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is the other backend's run")
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
-def test_all_of_this_holds_on_jax() -> None:
-    """The tests of this file pass in a process with the other backend."""
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:cacheprovider",
-            __file__,
-        ],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ended.returncode == 0, ended.stdout[-3000:]
-    assert " passed" in ended.stdout

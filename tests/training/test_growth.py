@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +195,7 @@ class Watcher(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
+@pytest.mark.jax
 def test_callbacks_see_one_training() -> None:
     """One begin, all epochs in order, one end with the last logs; a whole history."""
     watcher, model = Watcher(), line()
@@ -362,6 +360,7 @@ class Average(keras.callbacks.Callback):
             variable.assign(value)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [2, 3])
 @pytest.mark.parametrize("averaged", [False, True])
@@ -507,21 +506,3 @@ def test_a_measured_growth_is_not_continued_by_accident() -> None:
         plan.continued([{"loss": 1.0}])
     assert plan.continued([{"batch_size": 8.0}]).last_batch_size == 8
     assert plan.continued([]) == plan
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not ON_TENSORFLOW, reason="this is the run on JAX")
-def test_every_promise_holds_on_jax() -> None:
-    """Plans, measurement, probing and continuation pass the same tests on the other backend."""
-    files = [str(HERE / f"test_{name}.py") for name in ("growth", "noise_scale", "batch_probe")]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *files],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        cwd=HERE.parents[1],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout[-4000:]
-    assert " passed" in done.stdout

@@ -45,6 +45,7 @@ def run(optimizer: Any, steps: int, gradient: Any = slope) -> tuple[list[float],
     return rates, weights
 
 
+@pytest.mark.jax
 def test_sgd_hd_by_hand() -> None:
     """Three steps on a quadratic are those of Algorithm 4 (SGD-HD), worked out on paper.
 
@@ -138,6 +139,7 @@ def test_several_steps_follow_the_algorithm(name: str) -> None:
     assert max(rates) > 1.05 * rates[0]
 
 
+@pytest.mark.jax
 def test_adam_hd_by_hand() -> None:
     """Two steps of Algorithm 6 (Adam-HD): the first goes by the rate along the signs of g.
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +128,7 @@ def test_a_constant_gradient_moves_by_the_rate(kind: str) -> None:
     assert found[0, 0] == pytest.approx(0.5 - 0.05, rel=1e-4)
 
 
+@pytest.mark.jax
 def test_adam_is_the_weighted_mean_of_its_gradients() -> None:
     """Weights of the first moment are products of betas; they are divided by their sum."""
     found = moved(MomentumCycledAdam(0.05, momentum_schedule=ONE_CYCLE), gradients())
@@ -204,6 +202,7 @@ def train(model: Any, steps: int) -> list[float]:
     return [float(model.train_on_batch([words, table], target)) for _ in range(steps)]
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_continued_training_equals_one_that_ran_through(kind: str, tmp_path: Path) -> None:
@@ -367,22 +366,3 @@ def test_what_cannot_be_cycled_is_refused(call: Any, where: str) -> None:
         call()
 
     assert caught.value.where == where
-
-
-@pytest.mark.slow
-def test_the_promises_hold_on_jax(tmp_path: Path) -> None:
-    """The tests of this file pass on the other backend, compiled steps included."""
-    pytest.importorskip("jax")
-    if keras.backend.backend() == "jax":
-        pytest.skip("this is the other backend")
-    chosen = "not jax"
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", chosen, __file__],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert ended.returncode == 0, ended.stdout[-3000:]
-    assert "passed" in ended.stdout

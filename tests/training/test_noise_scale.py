@@ -44,6 +44,7 @@ def known(weight: np.ndarray | None = None) -> tuple[float, float]:
     return (gradients.mean(axis=0) ** 2).sum() - variance / ROWS, variance
 
 
+@pytest.mark.jax
 @pytest.mark.parametrize("eager", [False, True])
 def test_all_rows_one_by_one_give_the_exact_figure(eager: bool) -> None:
     """With every row a small batch of its own, both estimates are those of the textbook."""
@@ -131,6 +132,7 @@ def stateful() -> Any:
     return model
 
 
+@pytest.mark.jax
 def test_the_model_stays_as_it_is() -> None:
     """Weights, statistics, seeds, moments and metrics are the same after as before."""
     x, y = data()

@@ -5,11 +5,8 @@ from __future__ import annotations
 import math
 import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -190,6 +187,7 @@ def test_the_model_is_as_it_was(name: str) -> None:
     assert_same(everything(untouched), everything(tested))
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_random_states_are_as_they_were() -> None:
     """Python, NumPy and Keras draw afterwards what they would have drawn."""
@@ -229,6 +227,7 @@ class Interrupting(keras.utils.PyDataset):
         return some(16)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("broken file")])
 def test_an_interrupted_test_leaves_no_trace(error: BaseException) -> None:
@@ -283,6 +282,7 @@ def test_each_step_has_its_rate() -> None:
     np.testing.assert_allclose(weights, np.cumsum(RATES), rtol=1e-5)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_accumulated_gradients_take_one_rate_for_each_update() -> None:
     """With three batches to an update the weight moves after every third, by the next rate."""
@@ -329,6 +329,7 @@ def test_the_loss_is_that_of_the_batch() -> None:
     np.testing.assert_allclose(found.learning_rates, RATES)
 
 
+@pytest.mark.jax
 @pytest.mark.slow
 def test_the_rate_it_finds_trains() -> None:
     """On real digits the suggestion lies between rates that learn nothing and rates that break."""
@@ -668,30 +669,3 @@ def test_what_is_no_range_test_is_refused() -> None:
     for content in ({}, {"learning_rates": [1.0], "losses": [1.0, 2.0], "smoothed": [1.0]}):
         with pytest.raises(DataError, match="range test"):
             RangeTest.from_json(content)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(OTHER_BACKEND, reason="this is that process")
-def test_jax_keeps_every_promise_too() -> None:
-    """All tests of this file hold under JAX."""
-    pytest.importorskip("jax")
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-x",
-            "-p",
-            "no:xdist",
-            "-p",
-            "no:cacheprovider",
-            __file__,
-        ],
-        env={**os.environ, "KERAS_BACKEND": "jax"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stdout[-4000:]
