@@ -443,3 +443,63 @@ def test_numeric_tables_run_on_jax(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**os.environ, "KERAS_BACKEND": "jax"},
     )
+
+
+def test_determinism_is_asked_of_the_backend_and_again_when_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run remembers it, so that its later trials are trained under the same promise."""
+    asked: list[int] = []
+    monkeypatch.setattr("smarttune.training.determinism.make_deterministic", asked.append)
+
+    run = small_search(tmp_path / "run", "regression", trials=1, seed=7, deterministic=True)
+    frame, target = table("regression")
+    resume(run, data=frame.copy(), target=target, trials=2)
+    small_search(tmp_path / "other", "regression", trials=1, seed=8)
+
+    assert asked == [7, 7]
+    assert (
+        run.manifest["deterministic"],
+        Run.load(tmp_path / "other").manifest["deterministic"],
+    ) == (True, False)
+
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "one cycle with its momentum": {
+        "optimizer.schedule": "one_cycle",
+        "optimizer.momentum_cycling": True,
+    },
+    "warm restarts and averaged weights": {
+        "optimizer.schedule": "warm_restarts",
+        "optimizer.ema_momentum": 0.9,
+    },
+    "doubling batches": {"training.batch_growth": "doubling", "training.num_batch_phases": 2},
+    "batches that follow the noise": {
+        "training.batch_growth": "noise_scale",
+        "optimizer.schedule": "constant",
+    },
+    "a rate that moves itself": {"optimizer.hypergradient_rate": 1e-4},
+    "windowed stopping": {
+        "training.early_stopping.mode": "stop",
+        "training.early_stopping.window": 2,
+        "training.early_stopping.statistic": "median",
+        "training.early_stopping.noise_factor": 0.5,
+    },
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_inside_a_trial_can_be_set_by_hand(name: str, tmp_path: Path) -> None:
+    """A search under it ends with a model, and its gradients are in every curve."""
+    pinned = SMALL | {"search.max_epochs": 3} | POLICIES[name]
+
+    run = small_search(tmp_path / "run", "regression", trials=1, pinned=pinned)
+
+    (record,) = run.log
+    assert record.outcome in ("completed", "stopped")
+    assert math.isfinite(record.score or math.nan)
+    assert all(logs["gradient_norm"] > 0 for logs in record.curve)
+    assert record.samples_per_second is not None
+    if "training.batch_growth" in pinned:
+        assert [logs["batch_size"] for logs in record.curve][0] == 32
+    assert (run.path / "model.keras").exists()

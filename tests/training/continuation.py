@@ -20,7 +20,7 @@ from smarttune.training import restore_state, save_state
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state, state_of
 from smarttune.training.hypergradient import HypergradientAdam, HypergradientSGD
-from smarttune.training.schedules import SCHEDULES, learning_rate
+from smarttune.training.schedules import learning_rate
 
 STOP, END = 5, 15
 # A schedule knows nothing but the step, so it is tried on fewer.
@@ -62,6 +62,8 @@ def kept() -> list[Any]:
     return [AveragedWeights(keep=False)]
 
 
+# Of every shape one; that each is a function of the step is tested with the schedules.
+COURSES = ("cosine", "one_cycle", "triangular2", "warm_restarts")
 FEATURES: dict[str, Feature] = {
     "sgd": Feature(lambda: optimizers.SGD(0.05, momentum=0.9, nesterov=True)),
     "adam": Feature(),
@@ -110,7 +112,7 @@ FEATURES: dict[str, Feature] = {
         stop=STOP_SCHEDULE,
         end=END_SCHEDULE,
     )
-    for kind in SCHEDULES
+    for kind in COURSES
 }
 
 
