@@ -152,4 +152,7 @@ def test_a_run_keeps_its_range_tests(tmp_path: Path) -> None:
     kept = json.loads((run.path / RANGE_TESTS).read_text())
     assert len(kept["mlp"]["losses"]) == len(kept["mlp"]["learning_rates"]) > 20
     assert run.recommendation.facts.value("model.tested_learning_rate") is not None
+    told = run.report()["extras"]["Learning-rate range test"]
+    assert told.startswith("mlp: The loss fell from")
+    assert "The search then tried rates over" in told
     assert len(smarttune.resume(run, trials=3).log) == 3

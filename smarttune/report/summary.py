@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -11,9 +12,10 @@ from smarttune.facts import Facts
 from smarttune.recommendation import Recommendation, Setting, recommend
 from smarttune.rulebook import Rulebook
 from smarttune.space import Fixed, NormalPrior, SearchSpace, Value, show_value
+from smarttune.training.range_curve import RangeTest
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.history import history_facts
-from smarttune.tuning.run import Run
+from smarttune.tuning.run import RANGE_TESTS, Run
 
 SCHEMA = "smarttune/report@1"
 
@@ -62,7 +64,7 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         "test": found["test"],
         "baselines": found["baselines"],
         "verdict": found["verdict"],
-        "extras": found["extras"],
+        "extras": {**_range_tests(run), **found["extras"]},
         "export": found["export"],
         "changes": changes(best, default, space),
         "verdicts": verdicts(log, recommendation),
@@ -70,6 +72,19 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         "history": history.to_json(),
         "next": next_steps(recommendation, history, book),
     }
+
+
+def _range_tests(run: Run) -> dict[str, str]:
+    """What the range tests before the first trial showed, under one heading."""
+    path = run.path / RANGE_TESTS
+    if not path.exists():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"{family}: {RangeTest.from_json(test).evidence}" for family, test in kept.items()]
+    rate = run.recommendation.settings.get("optimizer.learning_rate")
+    if rate is not None:
+        lines.append(f"The search then tried rates over {rate.range}, from {rate.value:.2g}.")
+    return {"Learning-rate range test": "\n".join(lines)}
 
 
 def _trial(record: TrialRecord) -> dict[str, Any]:
