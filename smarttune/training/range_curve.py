@@ -166,7 +166,7 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to train with: `middle`, which lost least of all in `benchmarks/range_test.py`."""
+        """The rate to train with: `middle`, whose worst loss in `benchmarks/range_test.py` is least."""
         return self.suggestions().get(CHOSEN)
 
     @property
