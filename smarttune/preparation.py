@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from smarttune.errors import OptionError
 from smarttune.facts import Fact, Facts
@@ -111,14 +112,29 @@ def measured(
         seconds: Wall time that the measurements may take; None means no limit.
         on_event: Called when a measurement begins and ends.
     """
-    probes = probe(prepared.job, seconds=seconds, on_event=on_event)
-    if not probes.families:
-        return prepared
-    suggestion = _again(
-        prepared.suggestion, prepared.declared, prepared.pinned, families=probes.families
+    families: dict[str, Facts] = {}
+    ends = None if seconds is None else time.monotonic() + seconds
+    # Batches first: a tested rate belongs to one batch size.
+    stages: tuple[tuple[str, Literal["batches", "rates"]], ...] = (
+        ("search.batch_probe", "batches"),
+        ("search.range_test", "rates"),
     )
-    job = prepared.job.with_recommendation(suggestion.recommendation)
-    return replace(prepared, suggestion=suggestion, job=job, range_tests=probes.range_tests)
+    for setting, what in stages:
+        if not prepared.job.recommendation.value(setting):
+            continue
+        left = None if ends is None else ends - time.monotonic()
+        probes = probe(prepared.job, what, seconds=left, on_event=on_event)
+        families = {
+            f: families.get(f, Facts()) | probes.families.get(f, Facts())
+            for f in {**families, **probes.families}
+        }
+        suggestion = _again(
+            prepared.suggestion, prepared.declared, prepared.pinned, families=families
+        )
+        job = prepared.job.with_recommendation(suggestion.recommendation)
+        tests = {**prepared.range_tests, **probes.range_tests}
+        prepared = replace(prepared, suggestion=suggestion, job=job, range_tests=tests)
+    return prepared
 
 
 def job_of(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> SearchJob:

@@ -29,6 +29,7 @@ OPTIMIZERS: dict[str, Any] = {
 }
 # Variables that weight decay leaves alone, as patterns of their paths.
 _NOT_DECAYED = ("bias", "gamma", "beta")
+NUM_BATCH_PHASES = 4  # ours, as in rule BAT012
 # ours: a batch that follows the noise scale may grow to this many times its first size.
 LARGEST_GROWTH = 64
 
@@ -72,7 +73,9 @@ def make_optimizer(
             expected="one of " + ", ".join(OPTIMIZERS),
             mend=f"Set it to one of them.{did_you_mean(name, OPTIMIZERS)}",
         )
-    growth = batch_growth(values, epochs=epochs, num_micro_batches=num_micro_batches)
+    growth = batch_growth(
+        values, epochs=epochs, num_samples=num_samples, num_micro_batches=num_micro_batches
+    )
     total_steps = _total_steps(values, num_samples, epochs, growth, num_micro_batches)
     rate = _rate(values, num_samples, total_steps, growth, num_micro_batches)
     decay = weight_decay(values)
@@ -93,7 +96,10 @@ def make_optimizer(
         kind = phased(
             kind,
             pretrained,
-            frozen_steps=round(fraction * total_steps),
+            # An optimizer that sums gradients counts updates, not batches.
+            frozen_steps=round(
+                fraction * total_steps / options.get("gradient_accumulation_steps", 1)
+            ),
             factor=float(needed(values, "training.unfrozen_factor")),
         )
     optimizer = kind(**options)
@@ -116,7 +122,8 @@ def _options(name: str, values: Mapping[str, Value], num_micro_batches: int) -> 
             if f"optimizer.{key}" in values:
                 options[key] = float(values[f"optimizer.{key}"])
     if average := float(values.get("optimizer.ema_momentum", 0.0)):
-        options |= {"use_ema": True, "ema_momentum": average}
+        # Keras averages after every part of a batch.
+        options |= {"use_ema": True, "ema_momentum": average ** (1 / num_micro_batches)}
     steps = int(values.get("training.gradient_accumulation_steps", 1)) * num_micro_batches
     if steps > 1:
         options["gradient_accumulation_steps"] = steps
@@ -158,13 +165,14 @@ def _rate(
 
 
 def batch_growth(
-    values: Mapping[str, Value], *, epochs: int, num_micro_batches: int = 1
+    values: Mapping[str, Value], *, epochs: int, num_samples: int, num_micro_batches: int = 1
 ) -> Growth | None:
     """How the batch of a trial grows while it trains; None where it stays.
 
     Args:
         values: Active values of the trial.
         epochs: Epochs of a full training.
+        num_samples: Training rows; no batch grows beyond them.
         num_micro_batches: Parts into which each batch is cut.
 
     Raises:
@@ -174,14 +182,16 @@ def batch_growth(
     batch_size = int(needed(values, "training.batch_size")) // num_micro_batches
     if kind == "none":
         return None
+    # A batch that had to be cut has no room to grow.
+    largest = batch_size if num_micro_batches > 1 else max(batch_size, num_samples)
     if kind == "doubling":
-        phases = min(int(values.get("training.num_batch_phases", 1)), epochs)
-        return BatchGrowth(batch_size, epochs, phases)
+        phases = min(int(values.get("training.num_batch_phases", NUM_BATCH_PHASES)), epochs)
+        return BatchGrowth(batch_size, epochs, phases, largest=largest)
     if kind == "noise_scale":
         adaptive = values.get("optimizer.name") not in ("sgd", "lion")
         return NoiseScaleGrowth(
             batch_size,
-            batch_size * LARGEST_GROWTH,
+            min(largest, batch_size * LARGEST_GROWTH),
             rule="sqrt" if adaptive else "linear",
         )
     raise SettingError(

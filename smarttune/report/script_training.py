@@ -240,9 +240,6 @@ def _optimizer(values: Values) -> dict[str, Any]:
         if name in _ADAM_LIKE and f"optimizer.{option}" in values:
             arguments.append(f"{option}={option.upper()}")
             used.append(f"optimizer.{option}")
-    if values.get("optimizer.ema_momentum"):
-        arguments += ["use_ema=True", "ema_momentum=EMA_MOMENTUM"]
-        used.append("optimizer.ema_momentum")
     if int(values.get("training.gradient_accumulation_steps", 1)) > 1:
         arguments.append("gradient_accumulation_steps=GRADIENT_ACCUMULATION_STEPS")
         used.append("training.gradient_accumulation_steps")
@@ -266,8 +263,17 @@ def _left_out(values: Values) -> list[str]:
     names = []
     if values.get("optimizer.momentum_cycling", False):
         names.append("optimizer.momentum_cycling")
-    if values.get("optimizer.hypergradient_rate", 0.0):
-        names.append("optimizer.hypergradient_rate")
+    names += [
+        name
+        for name in (
+            "optimizer.hypergradient_rate",
+            "optimizer.ema_momentum",
+            "training.early_stopping.noise_factor",
+        )
+        if values.get(name, 0.0)
+    ]
+    if values.get("training.early_stopping.statistic", "mean") != "mean":
+        names.append("training.early_stopping.statistic")
     if values.get("training.batch_growth", "none") != "none":
         names.append("training.batch_growth")
     return [f"{name} ({values.code(name)})" for name in names]

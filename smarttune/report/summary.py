@@ -27,6 +27,7 @@ MIN_TRIALS_FOR_VERDICT = 12
 HELD_WITHIN = 1.0
 # ours: this close to the end of a range, better values may lie beyond.
 EDGE = 0.05
+_TESTED = ("model.tested_learning_rate", "model.stable_learning_rate")
 
 
 def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, Any]:
@@ -161,7 +162,9 @@ def next_steps(
         for name, setting in recommendation.settings.items()
         if setting.because and setting.because[0].rule == "you"
     }
-    again = recommend(recommendation.facts | history, rules=book, pinned=yours)
+    # What was tested once bounds this search; whoever moves its edges must test anew.
+    facts = Facts({n: f for n, f in recommendation.facts.items() if n not in _TESTED})
+    again = recommend(facts | history, rules=book, pinned=yours)
     steps = [
         {"rule": a.rule, "text": a.text} for a in again.advice if book[a.rule].kind == "dynamic"
     ]

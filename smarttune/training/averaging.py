@@ -47,7 +47,7 @@ def averaged_state(model: Any) -> list[Any]:
 
 def _averages(model: Any) -> dict[int, Any]:
     """The average of each trained variable, by its id; empty where there is none."""
-    optimizer = model.optimizer
+    optimizer: Any = getattr(model, "optimizer", None)
     # Loss scaling wraps the optimizer that keeps the average and counts the steps it makes.
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if not getattr(optimizer, "use_ema", False) or not optimizer.built:
@@ -67,6 +67,9 @@ class AveragedWeights(keras.callbacks.Callback):  # type: ignore[misc]
 
     Training goes on from the weights themselves: in every validation the averages stand in for
     them, and then the very same bits come back. Evaluations outside of `fit` are left alone.
+
+    Do not combine it with callbacks that restore weights of their own, such as early stopping: what
+    they restore are the weights of the training, not the averages that were scored.
 
     Keras itself leaves the averages in the model at the end of every `fit` with `use_ema=True`;
     who trains on from there continues another training.

@@ -85,7 +85,7 @@ def restore_state(path: Path) -> list[Any]:
 
 def _variables(model: Any, optimizer: bool) -> list[Any]:
     variables = list(model.variables)
-    if optimizer and model.optimizer is not None:
+    if optimizer and getattr(model, "optimizer", None) is not None:
         if not model.optimizer.built:  # a loss-scaling optimizer built twice has other variables
             model.optimizer.build(model.trainable_variables)
         variables += list(model.optimizer.variables)

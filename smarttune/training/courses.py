@@ -8,7 +8,7 @@ HIGH_MOMENTUM, LOW_MOMENTUM = 0.95, 0.85
 # Smith 2017, section 3.3: the lower bound is a third or a quarter of the upper one.
 CYCLE_FLOOR = 0.25
 # Smith 2017, section 3.2: half a cycle of two to ten epochs, and four cycles or more, of which
-# the training ends one. Ours: exactly four, because searches train few epochs.
+# the training ends one. Ours: about four, because searches train few epochs.
 HALF_CYCLE_SHARE = 1.0 / 8.0
 # Smith 2017, section 3.1, leaves the decay of exp_range open. Ours: a tenth of the height is
 # left at the horizon, what one step of a step decay takes away.

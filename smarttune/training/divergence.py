@@ -193,12 +193,13 @@ class StopOnDivergence(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Forget an earlier training."""
-        epochs, steps = (self.params or {}).get("epochs"), (self.params or {}).get("steps")
-        planned = epochs * steps if epochs and steps else None
-        self.guard = DivergenceGuard(planned, initial_loss=self.initial_loss)
+        self.guard = DivergenceGuard(initial_loss=self.initial_loss)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begin the means anew, as Keras does."""
+        epochs, steps = (self.params or {}).get("epochs"), (self.params or {}).get("steps")
+        if self.guard.step == 0 and epochs and steps:  # the first of this call of `fit`
+            self.guard.planned_steps = (epochs - epoch) * steps
         self.guard.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:

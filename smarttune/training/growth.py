@@ -302,7 +302,7 @@ class NoiseScaleGrowth:
             seed=(samples.seed, epoch, _MEASUREMENT),
             sample_weight=samples.sample_weight,
         )
-        grown = self._grown(batch_size, found.noise_scale, big)
+        grown = self._grown(batch_size, found.noise_scale, big, min(self.largest, num_samples))
         rate = _constant_rate(samples.model)
         if grown > batch_size and rate is not None:
             ratio = grown / batch_size
@@ -310,10 +310,10 @@ class NoiseScaleGrowth:
             rate.assign(ops.convert_to_tensor(rate) * factor)
         return grown
 
-    def _grown(self, batch_size: int, noise_scale: float, big: int) -> int:
+    def _grown(self, batch_size: int, noise_scale: float, big: int, largest: int) -> int:
         if math.isnan(noise_scale):
             return batch_size
-        bound = min(noise_scale, max(big, 2 * batch_size), self.largest)
+        bound = min(noise_scale, max(big, 2 * batch_size), largest)
         return max(batch_size, 2 ** math.floor(math.log2(bound))) if bound >= 1 else batch_size
 
 
@@ -353,7 +353,9 @@ def fit_growing(  # noqa: PLR0913 -- as `fit`, with what makes it repeatable
 
     The samples come in the order of `epoch_batches`. Each epoch's logs hold `batch_size`.
     Training epochs 0 to 5 and then 5 to 15 gives the same weights as 0 to 15, if the state of
-    model and optimizer is carried over (`NoiseScaleGrowth`: and `continued` is used).
+    model and optimizer is carried over (`NoiseScaleGrowth`: and `continued` is used). An optimizer
+    with `use_ema=True` leaves its averages in the model, as after every `fit`; to go on from the
+    weights themselves, pass `AveragedWeights(keep=False)` as a callback.
 
     Args:
         model: A compiled Keras model.
@@ -437,7 +439,9 @@ class OneTraining(keras.callbacks.CallbackList):  # type: ignore[misc]
         """Add the batch size to the logs."""
         self._last_logs = {**(logs or {}), "batch_size": self._batch_size}
         super().on_epoch_end(epoch, self._last_logs)
-        if self.model.optimizer.use_ema:
+        # Loss scaling wraps the optimizer that averages.
+        optimizer = self.model.optimizer
+        if getattr(optimizer, "inner_optimizer", optimizer).use_ema:
             self._weights = [v.numpy() for v in self.model.trainable_variables]
 
     def on_train_end(self, logs: Any = None) -> None:

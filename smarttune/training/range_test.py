@@ -22,6 +22,7 @@ from keras import ops
 
 from smarttune.errors import DataError, OptionError
 from smarttune.training.batches import epoch_batches
+from smarttune.training.hypergradient import _Hypergradient
 from smarttune.training.range_curve import FEWEST_STEPS, SMOOTHING, GrowingCurve, RangeTest
 from smarttune.training.restoring import copy_of_optimizer, model_kept, random_states_kept
 
@@ -93,7 +94,15 @@ def find_learning_rate(  # noqa: PLR0913 -- all but two are options
     known = len(model.variables)
     with random_states_kept(), model_kept(model):
         optimizer, inner = _ramped_copy(model, rates)
-        vars(model).update({"optimizer": optimizer, "train_function": None})
+        given_step = model.train_step
+
+        # JAX finds what it compiled by the function: with the same one it would run, after a
+        # `fit` on batches of this shape, steps of the other optimizer.
+        def train_step(*arguments: Any) -> Any:
+            return given_step(*arguments)
+
+        replaced = {"optimizer": optimizer, "train_function": None, "train_step": train_step}
+        vars(model).update(replaced)
         curve = GrowingCurve(divergence, smoothing)
         feed = _until(itertools.chain([first], batches), began, seconds)
         _sweep(model, inner, rates, feed, curve)
@@ -127,7 +136,15 @@ def _check(  # noqa: PLR0913, PLR0917 -- one for each option
 
 
 def _check_model(model: Any) -> None:
-    if not getattr(model, "compiled", False) or model.optimizer is None:
+    optimizer = getattr(model, "optimizer", None)
+    if isinstance(getattr(optimizer, "inner_optimizer", optimizer), _Hypergradient):
+        raise OptionError(
+            "model.optimizer",
+            received="an optimizer that moves its own learning rate",
+            expected="one that trains with the rate it is given",
+            mend="Test the plain optimizer, such as keras.optimizers.Adam, and begin at its rate.",
+        )
+    if not getattr(model, "compiled", False) or optimizer is None:
         raise OptionError(
             "model",
             received="it is not compiled",
@@ -216,7 +233,9 @@ def _given_batches(data: Any) -> Iterator[tuple[Any, ...]]:
         before = count
         for batch in _one_pass(data):
             count += 1
-            yield keras.tree.map_structure(_native, batch if isinstance(batch, tuple) else (batch,))
+            yield keras.tree.map_structure(
+                _native, tuple(batch) if isinstance(batch, (list, tuple)) else (batch,)
+            )
         if count == before:
             raise DataError(
                 "data",

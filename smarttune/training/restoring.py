@@ -15,7 +15,7 @@ from smarttune.errors import OptionError
 from smarttune.training.checkpoint import state_of
 
 # Attributes of a model that training sets, or that a caller replaces meanwhile.
-_REPLACED = ("optimizer", "train_function", "_jax_state", "_jax_state_synced")
+_REPLACED = ("optimizer", "train_function", "train_step", "_jax_state", "_jax_state_synced")
 _ABSENT = object()
 _NOT_IN_CONFIG = ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern")
 _SEEDS = "global_seed_generator"

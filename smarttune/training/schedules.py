@@ -175,7 +175,7 @@ class Cyclical(HorizonSchedule):
         peak: Largest learning rate.
         total_steps: Batches of a full training.
         warmup_steps: Batches of linear rise to the floor before the first cycle.
-        half_cycle: Batches of half a cycle, cut so that the peak is reached; without one, four
+        half_cycle: Batches of half a cycle, cut so that the peak is reached; without one, about four
             cycles fill the training.
         mode: One of `CYCLE_MODES`.
         gamma: Factor per step of `exp_range`, in (0, 1]; without one, a tenth is left at the

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
+from smarttune.models.modality import of_family
 from smarttune.trials import TrialRecord
 from smarttune.tuning.budget import Budget
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
@@ -56,13 +57,19 @@ def _seed(trial: Trial, log: Sequence[TrialRecord], seed: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+def batch_size_of(values: Mapping[str, Any]) -> int:
+    """The batch size of a configuration, whose name may carry its family; 1 without one."""
+    return int(of_family(values).get("training.batch_size", 1))
+
+
 def _num_micro_batches(values: Mapping[str, Any], log: Sequence[TrialRecord]) -> int:
     """Parts into which a batch must be cut, going by the trials that ran out of memory."""
-    cut = [r for r in log if r.num_micro_batches > 1]
+    same = [r for r in log if r.values.get("model.family") == values.get("model.family")]
     fitting = min(
-        (int(r.values["training.batch_size"]) // r.num_micro_batches for r in cut), default=None
+        (batch_size_of(r.values) // r.num_micro_batches for r in same if r.num_micro_batches > 1),
+        default=None,
     )
-    batch_size, parts = int(values.get("training.batch_size", 1)), 1
+    batch_size, parts = batch_size_of(values), 1
     while fitting is not None and batch_size // parts > max(fitting, 1):
         parts *= 2
     return parts

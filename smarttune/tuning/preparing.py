@@ -189,7 +189,10 @@ class SearchJob:
 
     def _growth(self, values: Mapping[str, Value], num_micro_batches: int) -> Growth | None:
         return batch_growth(
-            of_family(values), epochs=self.max_epochs, num_micro_batches=num_micro_batches
+            of_family(values),
+            epochs=self.max_epochs,
+            num_samples=len(self.split.train),
+            num_micro_batches=num_micro_batches,
         )
 
     def _sample_weight(self, values: Mapping[str, Value]) -> np.ndarray | None:

@@ -11,19 +11,22 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
+from smarttune.execution import release_memory
 from smarttune.facts import Facts
 from smarttune.models.modality import of_family
 from smarttune.space import Value
 from smarttune.training.batch_probe import BatchProbe, probe_batch_size
-from smarttune.training.range_test import RangeTest, find_learning_rate
+from smarttune.training.range_test import NUM_STEPS, RangeTest, find_learning_rate
 from smarttune.tuning.preparing import SearchJob
+from smarttune.tuning.recording import is_out_of_memory
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
+SMALLEST_PROBED = 16  # ours: below it nothing is gained
 PROBE_SECONDS = 10.0  # ours: a few steps at each of some ten sizes
 
 _HOW_BUILT = "the recommended network was built"
@@ -45,21 +48,23 @@ class Probes:
 
 
 def probe(
-    job: SearchJob, *, seconds: float | None = None, on_event: OnEvent | None = None
+    job: SearchJob,
+    what: Literal["batches", "rates"],
+    *,
+    seconds: float | None = None,
+    on_event: OnEvent | None = None,
 ) -> Probes:
     """Measure the recommended network of every family that trials may choose.
 
+    A network that does not fit into memory, or that no time is left for, has no facts.
+
     Args:
-        job: The search that is being prepared; its settings `search.range_test` and
-            `search.batch_probe` say what is measured.
+        job: The search that is being prepared.
+        what: Sizes of batches, or learning rates.
         seconds: Wall time that all measurements together may take.
         on_event: Called with an event `probing` before each measurement, and with
             `range_test` or `batch_probe` after it.
     """
-    value = job.recommendation.value
-    tests, batches = bool(value("search.range_test")), bool(value("search.batch_probe"))
-    if not (tests or batches):
-        return Probes()
     tell = on_event if on_event is not None else lambda event: None
     ends = None if seconds is None else time.monotonic() + seconds
     families: dict[str, Facts] = {}
@@ -70,18 +75,25 @@ def probe(
             break
         tell({"event": "probing", "family": family})
         values = job.default_of(family)
-        model = recommended_model(job, values)
-        found = _sizes(model)
-        if batches:
-            batch = _probed_batch(job, model, values, left)
-            tell({"event": "batch_probe", "family": family, **_batch_event(batch)})
-            found = found | _batch_facts(batch)
-        if tests:
-            test = range_tests[family] = range_test_of(job, model, values, seconds=left)
-            tell({"event": "range_test", "family": family, **_test_event(test)})
-            found = found | _rate_facts(test)
-        families[family] = found
-        keras.backend.clear_session()
+        try:
+            model = recommended_model(job, values)
+            found = _sizes(model)
+            if what == "batches":
+                batch = _probed_batch(job, model, values, left)
+                tell({"event": "batch_probe", "family": family, **_batch_event(batch)})
+                found = found | _batch_facts(batch)
+            else:
+                test = range_test_of(job, model, values, seconds=left)
+                range_tests[family] = test
+                tell({"event": "range_test", "family": family, **_test_event(test)})
+                found = found | _rate_facts(test)
+            families[family] = found
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            text = f"out of memory while the {family} network was measured; trials cut their batch"
+            tell({"event": "warning", "text": text})
+        release_memory()
     return Probes(families, range_tests)
 
 
@@ -134,6 +146,9 @@ def _sizes(model: Any) -> Facts:
 
 
 def _rate_facts(test: RangeTest) -> Facts:
+    # A test that the clock ended knows only that the rates it reached were not too large.
+    if test.diverged_at is None and len(test.learning_rates) < NUM_STEPS:
+        return Facts()
     values = {
         "model.tested_learning_rate": test.suggestion,
         "model.stable_learning_rate": test.largest_stable,
@@ -153,15 +168,17 @@ def _probed_batch(
     job: SearchJob, model: Any, values: Mapping[str, Value], seconds: float | None
 ) -> BatchProbe:
     data = job.training_data
-    start = int(of_family(values)["training.batch_size"])
+    start = min(SMALLEST_PROBED, int(of_family(values)["training.batch_size"]))
     limit = PROBE_SECONDS if seconds is None else min(PROBE_SECONDS, seconds / 2)
     return probe_batch_size(model, data.x, data.y, start=start, seconds=limit)
 
 
 def _batch_facts(batch: BatchProbe) -> Facts:
+    # A probe that ended for another reason has not found these bounds.
+    why, best = batch.stopped_because, batch.largest_that_raises_throughput
     values = {
-        "hardware.max_batch_memory": batch.largest_in_memory,
-        "hardware.max_batch_throughput": batch.largest_that_raises_throughput,
+        "hardware.max_batch_memory": batch.largest_in_memory if why == "memory" else None,
+        "hardware.max_batch_throughput": best if why == "throughput" else None,
     }
     return Facts.of(values, origin="measured", how=_HOW_PROBED)
 

@@ -37,12 +37,12 @@ from smarttune.execution import (
 )
 from smarttune.objectives import Direction, Objective
 from smarttune.training import WindowedStopping, restore_state
+from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state
-from smarttune.training.divergence import DivergenceGuard
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Budget, Clock
 from smarttune.tuning.checkpoints import copy_trial, keep_trial, prune
-from smarttune.tuning.planning import plan_of
+from smarttune.tuning.planning import batch_size_of, plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
 from smarttune.tuning.recording import (
     BOOKKEEPING,
@@ -52,7 +52,7 @@ from smarttune.tuning.recording import (
     record_of_result,
 )
 from smarttune.tuning.run import Run
-from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher
+from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, guard_of
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -215,18 +215,20 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
             return self._carried_over(trial, plan, started)
         while True:
-            watcher = self._watcher(plan, args)
+            watcher: Any = self._watcher(trial, plan, args)
             try:
                 model = self._train(trial, plan, watcher, args, kwargs)
+                return self._finished(trial, plan, watcher, model, (began, started))
             except Exception as error:
-                if is_out_of_memory(error) and self._can_cut(trial, plan, args):
-                    plan = self._cut(trial, plan)
-                    continue
-                mendable = isinstance(error, SmartTuneError)
-                if mendable or (not self.records and not is_out_of_memory(error)):
-                    raise
-                return self._failed(trial, plan, error, (began, started))
-            return self._finished(trial, plan, watcher, model, (began, started))
+                if not (is_out_of_memory(error) and self._can_cut(trial, plan, args)):
+                    mendable = isinstance(error, SmartTuneError)
+                    if mendable or (not self.records and not is_out_of_memory(error)):
+                        raise
+                    return self._failed(trial, plan, error, (began, started))
+            # Only here is the error gone, whose traceback holds the model, and so is its memory.
+            watcher = None
+            release_memory()
+            plan = self._cut(trial, plan)
 
     def _train(
         self,
@@ -249,7 +251,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def _can_cut(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> bool:
         """Whether half the samples at a time may fit where the whole batch did not."""
-        batch_size = trial.hyperparameters.values.get("training.batch_size", 1)
+        batch_size = batch_size_of(trial.hyperparameters.values)
         return (
             plan.parent is None  # its state holds no room for summed gradients
             and hasattr(self.hypermodel, "prepare")
@@ -264,11 +266,10 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self._event(
             "batch_cut",
             trial_id=trial.trial_id,
-            batch_size=trial.hyperparameters.values["training.batch_size"],
+            batch_size=batch_size_of(trial.hyperparameters.values),
             num_micro_batches=cut.num_micro_batches,
             text="out of memory; the batch goes through in smaller parts, its gradients summed",
         )
-        release_memory()
         return cut
 
     def _plan(self, trial: Trial, epochs: int | None) -> TrialPlan:
@@ -282,8 +283,10 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             trial, parent, self.log, policy=self.policy, budget=self.budget, epochs=epochs
         )
 
-    def _watcher(self, plan: TrialPlan, args: tuple[Any, ...]) -> TrialWatcher:
+    def _watcher(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> TrialWatcher:
         policy = self.policy
+        num_samples = len(args[0].y) if args and isinstance(args[0], TrainingData) else None
+        size = batch_size_of(trial.hyperparameters.values)
         stopping = None
         if policy.patience is not None:
             stopping = WindowedStopping(
@@ -301,8 +304,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             on_epoch=lambda epoch, logs: self._announce(
                 "epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs)
             ),
-            guard=DivergenceGuard(initial_loss=plan.parent.initial_loss if plan.parent else None),
-            num_samples=len(args[0].y) if args and isinstance(args[0], TrainingData) else None,
+            guard=guard_of(plan, self.policy.max_epochs, size, num_samples),
+            num_samples=num_samples,
         )
 
     def _fit(
@@ -319,6 +322,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         callbacks: list[Any] = [watcher, *copy.deepcopy(list(kwargs.get("callbacks") or ()))]
         if self.policy.extra_callbacks is not None:
             callbacks += self.policy.extra_callbacks(values)
+        watcher.averages = any(isinstance(c, AveragedWeights) for c in callbacks)
         if plan.parent is not None:
             for callback in callbacks:
                 if hasattr(callback, "inherit"):
@@ -328,7 +332,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             fit_arrays(
                 model,
                 args[0],
-                batch_size=int(values["training.batch_size"]) // plan.num_micro_batches,
+                batch_size=batch_size_of(values) // plan.num_micro_batches,
                 growth=self._growth(values, plan),
                 seed=plan.seed,
                 epochs=plan.epochs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -12,11 +13,13 @@ import numpy as np
 
 from smarttune.errors import OptionError, did_you_mean
 from smarttune.objectives import Objective
-from smarttune.training import WindowedStopping
+from smarttune.training import WindowedStopping, num_batches
 from smarttune.training.averaging import averaged_state
+from smarttune.training.checkpoint import state_of
 from smarttune.training.divergence import DivergenceGuard
 from smarttune.training.gradients import begin_epoch, gradient_statistics
 from smarttune.tuning.budget import Clock
+from smarttune.tuning.policy import TrialPlan
 
 EARLY_STOPPING = "early stopping"
 TIME_LIMIT = "time limit"
@@ -38,8 +41,8 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
     Attributes:
         curve: Logs of each epoch, those of the parent included, with what the optimizer
             recorded of its gradients.
-        best_weights: Variables of the model after the best epoch of this trial, averaged where
-            the optimizer averages; None while a parent's epoch is still the best.
+        averages: Whether validations score averaged weights, which are then kept, too.
+        best_weights: Variables of the model after the best epoch of this trial; None while a parent's epoch is still the best.
         ended_by: "" or why the training ended before its last epoch.
     """
 
@@ -55,6 +58,7 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         num_samples: int | None = None,
     ) -> None:
         super().__init__()
+        self.averages = False  # whether validations score averaged weights
         self.guard = guard if guard is not None else DivergenceGuard()
         self.num_samples = num_samples
         self.objective = objective
@@ -105,7 +109,8 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         if not (math.isfinite(score) and math.isfinite(values.get("loss", 0.0))):
             self._diverged(f"the loss is not a finite number in epoch {epoch + 1}")
         elif self._note_score(score):
-            self.best_weights = averaged_state(self.model)
+            state = averaged_state if self.averages else partial(state_of, optimizer=False)
+            self.best_weights = state(self.model)
         if reason := self.guard.end_epoch():
             self._diverged(reason)
         self.notify(len(self.curve), values)
@@ -137,6 +142,30 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
             return False
         self.best_score, self.best_epoch = score, len(self.curve)
         return True
+
+
+def guard_of(
+    plan: TrialPlan, max_epochs: int, batch_size: int, num_samples: int | None
+) -> DivergenceGuard:
+    """What tells divergence of a trial; of losses that are not ours only that they are numbers.
+
+    Args:
+        plan: What is to be trained.
+        max_epochs: Epochs of a full training.
+        batch_size: Samples per batch, before it is cut.
+        num_samples: Training samples; None where a hypermodel of the user trains in its own way,
+            and may have losses that rise by design.
+    """
+    if num_samples is None:
+        return DivergenceGuard(initial_loss=0.0)
+    steps = num_batches(num_samples, max(1, batch_size // plan.num_micro_batches))
+    initial = None
+    if plan.parent is not None:
+        first = plan.parent.curve[0].get("loss") if plan.parent.curve else None
+        initial = plan.parent.initial_loss or first
+    guard = DivergenceGuard(steps * max_epochs, initial_loss=initial)
+    guard.step = steps * plan.epochs.start
+    return guard
 
 
 def _no_objective(name: str, logged: Mapping[str, float]) -> OptionError:

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 
 from smarttune.errors import DataError, OptionError
 from smarttune.models.transfer import phased
-from smarttune.training.checkpoint import state_of
+from smarttune.training.checkpoint import set_state, state_of
 from smarttune.training.range_curve import GrowingCurve
 from smarttune.training.range_test import RangeTest, find_learning_rate
 
@@ -669,3 +669,22 @@ def test_what_is_no_range_test_is_refused() -> None:
     for content in ({}, {"learning_rates": [1.0], "losses": [1.0, 2.0], "smoothed": [1.0]}):
         with pytest.raises(DataError, match="range test"):
             RangeTest.from_json(content)
+
+
+@pytest.mark.slow
+@pytest.mark.jax
+def test_a_model_that_was_trained_before_is_swept_like_a_fresh_one() -> None:
+    """Steps that were compiled for the optimizer of the model are not those of the test."""
+    x, y = some(96)
+    curves = []
+    for trained in (False, True):
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10)])
+        model.compile(keras.optimizers.SGD(0.01), LOSS)
+        start = state_of(model, optimizer=False)
+        if trained:
+            model.fit(x, y, batch_size=32, epochs=1, verbose=0)
+            set_state(model, start, optimizer=False)
+        curves.append(find_learning_rate(model, (x, y), batch_size=32, num_steps=20).losses)
+
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-5)

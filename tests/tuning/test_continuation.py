@@ -21,7 +21,7 @@ from smarttune.training.plateau import ContinuedPlateau
 from smarttune.tuning import Budget, Run, SmartTuner, TrialPolicy
 
 from .searches import Interrupt, essence, keras_reads_variables
-from .tables import dense_model, dense_oracle
+from .tables import ROWS, dense_model, dense_oracle
 
 pytestmark = [pytest.mark.slow, keras_reads_variables]
 
@@ -68,7 +68,9 @@ def kept_average(values: Mapping[str, Any]) -> list[Any]:
 
 def growth(values: Mapping[str, Any], num_micro_batches: int = 1) -> Any:
     """How the batch grows over the whole training."""
-    return batch_growth(values, epochs=EPOCHS, num_micro_batches=num_micro_batches)
+    return batch_growth(
+        values, epochs=EPOCHS, num_samples=ROWS, num_micro_batches=num_micro_batches
+    )
 
 
 def halving() -> Any:

@@ -98,3 +98,22 @@ def test_batches_are_cut_to_what_fitted_before(batch_size: int, parts: int) -> N
 def test_where_nothing_ran_out_of_memory_nothing_is_cut() -> None:
     """Large batches are tried whole."""
     assert plan(trial(**{"training.batch_size": 4096}), record()).num_micro_batches == 1
+
+
+def test_families_have_batches_of_their_own() -> None:
+    """A size under the family's own name counts, and what another family needed does not."""
+    log = (
+        record(values={"model.family": "unet", "training.batch_size": 16}, num_micro_batches=4),
+        record(
+            "0001",
+            values={"model.family": "cnn", "training.batch_size[cnn]": 64},
+            num_micro_batches=2,
+        ),
+    )
+    cnn = trial(**{"model.family": "cnn", "training.batch_size[cnn]": 128})
+    unet = trial(**{"model.family": "unet", "training.batch_size": 8})
+    rnn = trial(**{"model.family": "rnn", "training.batch_size": 512})
+
+    found = [plan(proposed, *log).num_micro_batches for proposed in (cnn, unet, rnn)]
+
+    assert found == [4, 2, 1]
