@@ -477,15 +477,18 @@ def test_odd_noise_scales(scale: float, size: int, monkeypatch: pytest.MonkeyPat
     assert history["batch_size"] == [2, size]
 
 
-def test_a_batch_beyond_the_measured_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A scale that cannot be told from infinity is approached by doubling."""
+@pytest.mark.parametrize(("copies", "sizes"), [(4, [2, 32, 64, 64]), (1, [2, 32, 32, 32])])
+def test_a_batch_beyond_the_measured_doubles(
+    copies: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scale that cannot be told from infinity is approached by doubling, up to all the rows."""
     measured(monkeypatch, [math.inf, 1e9, 1e9])
+    x, y = (np.concatenate([part] * copies) for part in data())
 
-    history = fit_growing(
-        line(), *data(), growth=NoiseScaleGrowth(2, 100), epochs=4, seed=SEED
-    ).history
+    growth = NoiseScaleGrowth(2, 100)
+    history = fit_growing(line(), x, y, growth=growth, epochs=4, seed=SEED).history
 
-    assert history["batch_size"] == [2, 32, 64, 64]
+    assert history["batch_size"] == sizes
 
 
 def test_a_measured_growth_refuses_a_schedule() -> None:
