@@ -51,7 +51,7 @@ def recorded(path: Path) -> dict[str, dict[str, Any]]:
 
 def essence(trial: dict[str, Any]) -> dict[str, Any]:
     """A trial without its times."""
-    return {k: v for k, v in trial.items() if k not in ("seconds", "started")}
+    return {k: v for k, v in trial.items() if k not in ("seconds", "started", "samples_per_second")}
 
 
 def sit(folder: Path, strategy: str, nursery: Nursery | None = None) -> Sitting:

@@ -139,7 +139,7 @@ def tuner(
 
 def essence(record: TrialRecord) -> dict[str, Any]:
     """Everything of a record but the times."""
-    return record.model_dump(exclude={"seconds", "started"})
+    return record.model_dump(exclude={"seconds", "started", "samples_per_second"})
 
 
 class Interrupt:
