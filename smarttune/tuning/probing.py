@@ -2,7 +2,7 @@
 
 A range test inside each trial would quietly give each configuration a rate of its own and so
 mislead the search; here it runs once for each architecture and batch size, and rules make of it
-the centre of a prior.
+the bounds of what is searched.
 """
 
 from __future__ import annotations
@@ -74,27 +74,38 @@ def probe(
         if left is not None and left <= 0:
             break
         tell({"event": "probing", "family": family})
-        values = job.default_of(family)
+        measure = _measured_batches if what == "batches" else _measured_rates
         try:
-            model = recommended_model(job, values)
-            found = _sizes(model)
-            if what == "batches":
-                batch = _probed_batch(job, model, values, left)
-                tell({"event": "batch_probe", "family": family, **_batch_event(batch)})
-                found = found | _batch_facts(batch)
-            else:
-                test = range_test_of(job, model, values, seconds=left)
-                range_tests[family] = test
-                tell({"event": "range_test", "family": family, **_test_event(test)})
-                found = found | _rate_facts(test)
-            families[family] = found
+            families[family], found = measure(job, job.default_of(family), left)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             text = f"out of memory while the {family} network was measured; trials cut their batch"
             tell({"event": "warning", "text": text})
+        else:
+            if isinstance(found, RangeTest):
+                range_tests[family] = found
+                tell({"event": "range_test", "family": family, **_test_event(found)})
+            else:
+                tell({"event": "batch_probe", "family": family, **_batch_event(found)})
         release_memory()
     return Probes(families, range_tests)
+
+
+def _measured_batches(
+    job: SearchJob, values: Mapping[str, Value], seconds: float | None
+) -> tuple[Facts, BatchProbe]:
+    model = recommended_model(job, values)
+    found = _probed_batch(job, model, values, seconds)
+    return _sizes(model) | _batch_facts(found), found
+
+
+def _measured_rates(
+    job: SearchJob, values: Mapping[str, Value], seconds: float | None
+) -> tuple[Facts, RangeTest]:
+    model = recommended_model(job, values)
+    found = range_test_of(job, model, values, seconds=seconds)
+    return _sizes(model) | _rate_facts(found), found
 
 
 def recommended_model(job: SearchJob, values: Mapping[str, Value]) -> Any:

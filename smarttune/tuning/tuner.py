@@ -218,13 +218,14 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             watcher: Any = self._watcher(trial, plan, args)
             try:
                 model = self._train(trial, plan, watcher, args, kwargs)
-                return self._finished(trial, plan, watcher, model, (began, started))
             except Exception as error:
                 if not (is_out_of_memory(error) and self._can_cut(trial, plan, args)):
                     mendable = isinstance(error, SmartTuneError)
                     if mendable or (not self.records and not is_out_of_memory(error)):
                         raise
                     return self._failed(trial, plan, error, (began, started))
+            else:
+                return self._finished(trial, plan, watcher, model, (began, started))
             # Only here is the error gone, whose traceback holds the model, and so is its memory.
             watcher = None
             release_memory()
