@@ -122,6 +122,7 @@ budget.num_epochs | int | epochs | epochs that may be trained, over all trials
 budget.num_tuned | int | hyperparameters | hyperparameters left to tune
 budget.grid_size | int | trials | configurations of the full grid; absent where the space is continuous
 budget.num_workers | int | workers | trials run side by side
+budget.num_objectives | int | objectives | what trials are compared by: their score, and what it is held against
 budget.seconds_per_epoch | float | seconds | time of one epoch of the recommended trial, probed
 budget.num_full_trainings | float | trials | full trainings that the budget pays
 budget.exploring | bool | | the search wants to learn about the space more than to finish | | --exploring
@@ -142,6 +143,8 @@ history.learning_rate_high | float | | upper edge of the searched learning rates
 history.dropout | float | | dropout of the best trial
 history.units | int | units | width in the best trial
 history.weight_decay | float | | weight decay of the best trial
+history.num_layers | int | layers | hidden layers of the best trial
+history.augmentation | str | | random changes of the inputs in the best trial
 history.batch_size | int | samples | batch size of the best trial
 history.epochs | int | epochs | epochs allowed to the best trial
 history.val_rise | float | | rise of the validation loss from its best to its last epoch, relative

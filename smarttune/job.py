@@ -55,10 +55,14 @@ def search(
     strategy: str = "auto",
     objective: str | None = None,  # noqa: A002
     direction: Direction | None = None,
+    against: Sequence[str] = (),
     precision: str = "auto",
     run: str | Path | None = None,
     seed: int = 0,
     deterministic: bool = False,
+    adapt: bool = True,
+    confirm: bool = True,
+    refit: bool = False,
     facts: Mapping[str, Value] | Facts | None = None,
     pinned: Mapping[str, Value] | None = None,
     rules: Rulebook | Sequence[str | Path] | None = None,
@@ -81,11 +85,20 @@ def search(
         strategy: auto, random, grid, hyperband or bayesian.
         objective: Metric that ranks trials, for example `val_auc`; chosen by rule if None.
         direction: min or max; known for every metric that SmartTune logs.
+        against: Further objectives that are weighed against the metric: num_parameters,
+            latency. The search then looks for the Pareto front of all of them, by `nsga2`; the
+            model that is exported stays the best by the metric.
         precision: auto, float32, mixed_float16 or mixed_bfloat16.
         run: The run directory; `runs/NAME-DATE-TIME` if None.
         seed: Decides split, proposals, weights and order of the data.
         deterministic: Also ask the backend for operations that give the same bits each time;
             slower (see `smarttune.training.determinism`).
+        adapt: Whether rules that read the trials so far change ranges, the length of trials and
+            the end of the search on its way (see `smarttune.tuning.adapting`).
+        confirm: Train the finalists again, with other seeds or on folds of small tables, and
+            let the best of them on average win. Under a time limit a share of it is kept for
+            that; limits of trials and epochs do not count it.
+        refit: Export the winner trained once more on training and validation rows.
         facts: Declared facts; they win over measured ones.
         pinned: Hyperparameters fixed by the user.
         rules: A rulebook, or folders with rules beside the built-in ones.
@@ -107,8 +120,11 @@ def search(
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
     from smarttune.preparation import measured, prepare
-    from smarttune.tuning.preparing import check_strategy, with_budget
+    from smarttune.tuning.costs import checked_costs
+    from smarttune.tuning.preparing import with_budget
+    from smarttune.tuning.strategies import check_strategy
 
+    against = checked_costs(against, strategy)
     if strategy != "auto":
         check_strategy(strategy)
     if deterministic:
@@ -127,6 +143,8 @@ def search(
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.
     asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
+    if against:
+        asked |= Facts.of({"budget.num_objectives": 1 + len(against)})
     prepared = prepare(
         data,
         target,
@@ -148,9 +166,10 @@ def search(
     manifest = _manifest(suggestion, budget, job)
     manifest |= {"strategy": chosen, "strategy_asked": strategy, "drop": list(drop)}
     manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
-    manifest |= {"deterministic": deterministic}
+    manifest |= {"deterministic": deterministic, "confirm": confirm, "refit": refit}
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
-    job.check(chosen, budget)
+    manifest |= {"adapt": adapt, "against": list(against)}
+    job.check(chosen, budget, against)
     path = Path(run) if run is not None else _default_path(suggestion)
     made = _create(path, manifest, job, prepared.range_tests)
     return _carry_out(made, job, budget, book, began=began, spent=0.0, on_event=on_event)
@@ -197,7 +216,7 @@ def resume(
 
         make_deterministic(job.seed)
     budget = Budget(**manifest["budget"])
-    spent = sum(r.seconds for r in run.log)
+    spent = run.log.seconds
     if time is not None or trials is not None or epochs is not None:
         seconds = parse_duration(time) if isinstance(time, str) else time
         budget = Budget(None if seconds is None else seconds + spent, trials, epochs)
@@ -222,23 +241,31 @@ def _carry_out(
     from smarttune.report.files import write_report
     from smarttune.report.summary import summarize
     from smarttune.tuning.budget import Clock
+    from smarttune.tuning.confirming import CONFIRMATION_SHARE, REFIT_SHARE, EarlierClock, confirm
     from smarttune.tuning.finishing import finish
+    from smarttune.tuning.living import adaptation
     from smarttune.tuning.tuner import SmartTuner
 
     clock = Clock(budget.seconds, spent=spent + _now() - began)
+    # Runs of earlier versions asked for neither.
+    confirms, refits = run.manifest.get("confirm", False), run.manifest.get("refit", False)
+    later = REFIT_SHARE if refits else 0.0
+    trials_clock = EarlierClock(clock, later + (CONFIRMATION_SHARE if confirms else 0.0))
     run.study.space = job.space
     tuner = SmartTuner(
-        job.oracle(run.manifest["strategy"], budget),
+        job.oracle(run.manifest["strategy"], budget, run.manifest.get("against", ())),
         job.hypermodel(),
         run=run,
         policy=job.policy(),
         budget=budget,
         on_event=on_event,
-        clock=clock,
+        clock=trials_clock,
+        adapt=adaptation(run, job, book),
     )
     _announce(run, on_event, "search_started", budget, job)
     tuner.search(job.training_data)
-    found = {**finish(run, job, clock), "seconds": clock.elapsed}
+    found = confirm(run, job, EarlierClock(clock, later), on_event) if confirms else None
+    found = {**finish(run, job, clock, found), "seconds": clock.elapsed}
     report = summarize(run, found, book)
     write_report(run, report)
     line = run.note("search_finished", seconds=report["seconds"], best=report["best"]["score"])

@@ -42,8 +42,14 @@ class TrialRecord(BaseModel):
             memory whole.
         samples_per_second: Training samples a second, validation not counted; None if unknown.
         initial_loss: Loss of the first steps of the lineage; None if unknown.
+        latency: Milliseconds to predict a small batch (see `smarttune.tuning.costs`); None where it
+            was no objective.
         started: Seconds since the epoch of the clock, when it began.
         message: What went wrong.
+        repeat_of: The trial whose configuration was trained again, to confirm its score; None
+            for the trials of the search itself.
+        fold: The fold on which it was trained again, counted from 1; None for the rows of the
+            search.
     """
 
     # A curve may hold NaN, which must come back as it went.
@@ -68,21 +74,35 @@ class TrialRecord(BaseModel):
     num_micro_batches: int = 1
     samples_per_second: float | None = None
     initial_loss: float | None = None
+    latency: float | None = None
     started: float = 0.0
     message: str = ""
+    repeat_of: str | None = None
+    fold: int | None = None
+
+    @property
+    def has_score(self) -> bool:
+        """Whether it ended well, with a score that is a number."""
+        return self.outcome in Scored and self.score is not None and math.isfinite(self.score)
 
     @property
     def is_scored(self) -> bool:
-        """Whether it left a score, and so a model."""
-        return self.outcome in Scored and self.score is not None and math.isfinite(self.score)
+        """Whether it left a score and a model that may win; a repeat only bears witness."""
+        return self.repeat_of is None and self.has_score
 
 
 class TrialLog(Sequence[TrialRecord]):
-    """Finished trials in the order in which they ended."""
+    """Finished trials in the order in which they ended.
+
+    Attributes:
+        repeats: Trainings that confirm a trial; they are not among the trials, so that they
+            are neither ranked nor counted.
+    """
 
     def __init__(self, objective: Objective, records: Sequence[TrialRecord] = ()) -> None:
         self.objective = objective
-        self._records = tuple(records)
+        self._records = tuple(r for r in records if r.repeat_of is None)
+        self.repeats = tuple(r for r in records if r.repeat_of is not None)
 
     def __getitem__(self, index: Any) -> Any:
         return self._records[index]
@@ -126,3 +146,8 @@ class TrialLog(Sequence[TrialRecord]):
     def num_epochs(self) -> int:
         """Epochs trained over all trials; what a parent trained counts once."""
         return sum(r.num_epochs - r.initial_epoch for r in self._records)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all trainings, those of the repeats included."""
+        return sum(r.seconds for r in (*self._records, *self.repeats))

@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "version"),
     ("space", "objectives", "fidelity", "files"),
     ("facts",),
-    ("data", "hardware", "backend", "rulebook", "trials"),
+    ("data", "hardware", "backend", "rulebook", "trials", "portfolio"),
     ("recommendation", "fingerprint", "training"),
     ("suggestion", "models", "oracles"),
     ("execution", "baselines"),

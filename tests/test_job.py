@@ -35,7 +35,7 @@ PROBLEMS = ("binary", "multiclass", "multilabel", "regression")
 TRIALS, EPOCHS = 3, 2
 SMALL = {"search.max_epochs": EPOCHS, "model.num_layers": 1, "training.batch_size": 32}
 REPORT_KEYS = {
-    "schema", "run", "data", "objective", "strategy", "seconds", "num_trials", "num_epochs",
+    "schema", "run", "data", "objective", "strategy", "adaptations", "confirmation", "seconds", "num_trials", "num_epochs",
     "outcomes", "default", "best", "gain", "test", "baselines", "verdict", "extras", "export", "changes", "verdicts",
     "leaderboard", "history", "next",
 }  # fmt: skip
@@ -89,6 +89,7 @@ def small_search(path: Path, problem: str, **options: Any) -> Run:
         "pinned": SMALL,
         "problem": problem,
         "seed": 1,
+        "confirm": False,
     }
     return search(frame.copy(), target, run=path, **(base | options))
 

@@ -27,7 +27,7 @@ TRIALS = 9
 MOST_STARTUP, MOST_TRAINING = 2.0, 2.5  # seconds within which the random moments lie
 
 OPTIONS = [
-    "--target", "y", "--problem", "regression", "--seed", "4", "--quiet",
+    "--target", "y", "--problem", "regression", "--seed", "4", "--quiet", "--no-confirm",
     "--trials", str(TRIALS), "--run", "run",
     "--set", "search.max_epochs=3", "--set", "search.min_epochs=1",
     "--set", "training.batch_size=64", "--set", "model.num_layers=1", "--set", "model.units=16",

@@ -93,6 +93,15 @@ class PlainView:
     def _batch_cut(self, event: Mapping[str, Any]) -> str:
         return f"trial {event['trial_id']}: {event['text']}"
 
+    def _adapted(self, event: Mapping[str, Any]) -> str:
+        return f"{event['rule']} changed the search: {event['text']}. {event['summary']}"
+
+    def _adaptation_undone(self, event: Mapping[str, Any]) -> str:
+        return f"{event['rule']} is taken back: {event['text']}."
+
+    def _adaptation_declined(self, event: Mapping[str, Any]) -> str:
+        return f"{event['rule'] or 'Rules'} did not change the search: {event['text']}."
+
     def _search_started(self, event: Mapping[str, Any]) -> str:
         name, direction = event["objective"]
         better = "higher" if direction == "max" else "lower"
@@ -116,6 +125,12 @@ class PlainView:
     def _trials_ended(self, event: Mapping[str, Any]) -> str:
         return f"Trials ended: {event['reason']}. Testing, exporting, reporting."
 
+    def _confirmation_started(self, event: Mapping[str, Any]) -> str:
+        return f"Confirming: {event['text']}."
+
+    def _confirming(self, event: Mapping[str, Any]) -> str:
+        return f"Confirming {event['k']} of {event['n']}: trial {event['repeat_of']} again"
+
     def _warning(self, event: Mapping[str, Any]) -> str:
         return f"Warning: {event['text']}"
 
@@ -135,6 +150,7 @@ class LiveView:
         self.best: float | None = None
         self.objective = ""
         self.warnings: list[str] = []
+        self.changes: list[str] = []
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take in an event."""
@@ -150,6 +166,12 @@ class LiveView:
 
     def _batch_cut(self, event: Mapping[str, Any]) -> None:
         self.warnings.append(f"trial {event['trial_id']}: {event['text']}")
+
+    def _adapted(self, event: Mapping[str, Any]) -> None:
+        self.changes.append(f"{event['rule']}: {event['text']}")
+
+    def _adaptation_undone(self, event: Mapping[str, Any]) -> None:
+        self.changes.append(f"{event['rule']} taken back: {event['text']}")
 
     def _search_started(self, event: Mapping[str, Any]) -> None:
         self.budget, self.objective = event["budget"], event["objective"][0]
@@ -168,6 +190,9 @@ class LiveView:
 
     def _trials_ended(self, event: Mapping[str, Any]) -> None:
         self.heading = f"Trials ended: {event['reason']}; testing, exporting, reporting"
+
+    def _confirming(self, event: Mapping[str, Any]) -> None:
+        self.heading = f"Confirming {event['k']} of {event['n']}: trial {event['repeat_of']} again"
 
     def _warning(self, event: Mapping[str, Any]) -> None:
         self.warnings.append(event["text"])
@@ -192,6 +217,7 @@ class LiveView:
         if self.current is not None:
             parts.append(self._running())
         parts.append(self._totals())
+        parts += [Text(f"Changed: {c}", style="cyan") for c in self.changes[-2:]]
         parts += [Text(f"Warning: {w}", style="yellow") for w in self.warnings[-2:]]
         return Group(*parts)
 

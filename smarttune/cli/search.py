@@ -57,6 +57,12 @@ def search(
     objective: Annotated[
         str | None, typer.Option(help="Metric that ranks trials, such as val_auc; else by rule.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A cost to weigh against the metric: num_parameters | latency; repeatable."
+        ),
+    ] = None,
     precision: Annotated[
         str, typer.Option(help="auto | float32 | mixed_float16 | mixed_bfloat16")
     ] = "auto",
@@ -67,6 +73,18 @@ def search(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits each time; slower.")
     ] = False,
+    confirm: Annotated[
+        bool,
+        typer.Option(help="Train the finalists again; the best on average wins."),
+    ] = True,
+    refit: Annotated[
+        bool,
+        typer.Option("--refit", help="Export the winner trained on validation rows, too."),
+    ] = False,
+    adapt: Annotated[
+        bool,
+        typer.Option("--adapt/--no-adapt", help="Whether results change the space on the way."),
+    ] = True,
     problem: Annotated[
         str | None, typer.Option(help="What is predicted: " + " | ".join(PROBLEMS))
     ] = None,
@@ -105,6 +123,7 @@ def search(
     - `smarttune search pictures/ --time 10m`
     - `smarttune search sales.csv --target sold --horizon 28 --time 10m`
     - `smarttune search data.csv --target y --trials 40 --strategy bayesian`
+    - `smarttune search data.csv --target y --time 10m --against num_parameters`
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
     """
     book = load_rules(rules, select, ignore)
@@ -129,10 +148,14 @@ def search(
             epochs=epochs_total,
             strategy=strategy,
             objective=objective,
+            against=against or (),
             precision=precision,
             run=run,
             seed=seed,
             deterministic=deterministic,
+            adapt=adapt,
+            confirm=confirm,
+            refit=refit,
             facts=declared_facts(facts, fact),
             pinned=pairs(set_, "--set"),
             rules=book,

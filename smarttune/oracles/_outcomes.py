@@ -109,7 +109,7 @@ def best_score(metrics: Any, objective: Any) -> tuple[float, int] | None:
     Returns:
         The value and its step, (nan, step) if no value is finite, None if there is none.
     """
-    values = _objective_by_step(metrics, objective)
+    values = objective_by_step(metrics, objective)
     if not values:
         return None
     finite = {step: value for step, value in values.items() if math.isfinite(value)}
@@ -120,7 +120,8 @@ def best_score(metrics: Any, objective: Any) -> tuple[float, int] | None:
     return finite[step], step
 
 
-def _objective_by_step(metrics: Any, objective: Any) -> dict[int, float]:
+def objective_by_step(metrics: Any, objective: Any) -> dict[int, float]:
+    """Return the objective at each reported step, as it was reported."""
     if metrics.exists(objective.name):
         return _means(metrics, objective.name)
     # A sum of objectives may be reported by its parts alone.

@@ -15,6 +15,7 @@ interrupted.
 from __future__ import annotations
 
 import abc
+import collections
 import copy
 import hashlib
 import itertools
@@ -22,7 +23,7 @@ import math
 import random
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -30,11 +31,11 @@ import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from smarttune.errors import RunError
-from smarttune.oracles import _domain, _outcomes, _project
+from smarttune.oracles import _domain, _outcomes, _project, _reshaping
 from smarttune.oracles._domain import Values
 from smarttune.oracles._options import OracleOptions, locked
 from smarttune.oracles._outcomes import Proposal
-from smarttune.space import Prior, Value
+from smarttune.space import Dimension, Prior, Value
 
 # ours: half of the draws follow the priors, the other half is uniform, so that a wrong prior
 # costs at most a factor of two. PriorBand's share on its lowest rung is the same (Mallik et
@@ -70,6 +71,8 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         self.verbose = 0
         self._directory: Any = None
         self._num_initial_taken = 0
+        # A promotion has the hash of its parent, so a hash may stand for several trials.
+        self._num_with_hash: collections.Counter[str] = collections.Counter()
 
     # What a strategy writes.
 
@@ -133,21 +136,37 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
             return _outcomes.running(self.frame(initial))
         return self.propose(str(trial_id))
 
-    @locked
     def create_trial(self, tuner_id: str) -> Any:
         """Return the trial that this tuner shall run, or one that says to wait or stop."""
-        if tuner_id in self.ongoing_trials:
-            return self.ongoing_trials[tuner_id]
-        self.tuner_ids.add(tuner_id)
-        trial = self._restarted() if self._retry_queue else self._new_trial()
-        if trial.status == TrialStatus.RUNNING:
-            self.ongoing_trials[tuner_id] = trial
-            self._save_trial(trial)
-            self.save()
-            self._display.on_trial_begin(trial)
-        elif trial.status == TrialStatus.STOPPED:
-            self.tuner_ids.discard(tuner_id)
-        return trial
+        return self.create_trials([tuner_id])[0]
+
+    @locked
+    def create_trials(self, tuner_ids: Sequence[str]) -> list[Any]:
+        """Return trials for several tuners at once, as many as may run now.
+
+        The proposals are those of asking one after the other, up to the first answer to
+        wait or to stop.
+
+        Args:
+            tuner_ids: Who asks; one that already has a trial gets it again.
+
+        Returns:
+            Running trials in the order of the tuners, fewer than asked for if no more may
+            run now; if none may, the one trial that says to wait or stop.
+        """
+        running: list[Any] = []
+        num_ongoing = len(self.ongoing_trials)
+        try:
+            for tuner_id in dict.fromkeys(tuner_ids):
+                trial = self.ongoing_trials.get(tuner_id) or self._assign(tuner_id)
+                if trial.status != TrialStatus.RUNNING:
+                    return running or [trial]
+                running.append(trial)
+        finally:
+            # One write for all, also of those that were assigned before an error.
+            if len(self.ongoing_trials) > num_ongoing:
+                self.save()
+        return running
 
     @locked
     def update_trial(self, trial_id: str, metrics: Mapping[str, float], step: int = 0) -> Any:
@@ -213,6 +232,28 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         sign = -1 if self.objective.direction == "max" else 1
         return sorted(done, key=lambda t: sign * t.score)[:num_trials]
 
+    @locked
+    def reshape(self, changes: Sequence[Dimension]) -> None:
+        """Propose by other ranges and priors from now on; trials so far keep their values.
+
+        Args:
+            changes: Declared hyperparameters with their new range, default and prior.
+
+        Raises:
+            SettingError: If one of them is not declared.
+        """
+        dimensions = {d.name: d for d in changes}
+        for dimension in dimensions.values():
+            _reshaping.swap(self.hyperparameters, dimension)
+            self.priors.pop(dimension.name, None)
+            if dimension.prior is not None:
+                self.priors[dimension.name] = dimension.prior
+        taken, space = self._num_initial_taken, list(self.hyperparameters.space)
+        waiting = [_reshaping.moved(v, space, {*dimensions}) for v in self.initial_trials[taken:]]
+        self.initial_trials = (*self.initial_trials[:taken], *waiting)
+        # A model of past trials is made anew, under the new ranges.
+        self.set_state(self.get_state())
+
     # Files.
 
     def _set_project_dir(self, directory: Any, project_name: str) -> None:
@@ -254,7 +295,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
     def get_state(self) -> dict[str, Any]:
         """Return everything but the trials, fit for JSON."""
         state: dict[str, Any] = super().get_state()
-        state["tried_so_far"] = sorted(self._tried_so_far)
+        del state["tried_so_far"]  # the hashes of the trials are written once already
         state["settings"] = self.settings()
         state["num_initial_taken"] = self._num_initial_taken
         return state
@@ -267,7 +308,9 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         """
         _project.check_settings(self.settings(), state.get("settings", {}))
         # KerasTuner changes what it reads.
-        super().set_state(copy.deepcopy(dict(state)))
+        super().set_state({**copy.deepcopy(dict(state)), "tried_so_far": []})
+        self._num_with_hash = collections.Counter(self._id_to_hash.values())
+        self._tried_so_far = set(self._num_with_hash)
         self._num_initial_taken = state.get("num_initial_taken", 0)
 
     def _save_trial(self, trial: Any) -> None:
@@ -282,6 +325,18 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         return Path(self._project_dir) / f"trial_{trial_id}" / "trial.json"
 
     # Trials.
+
+    def _assign(self, tuner_id: str) -> Any:
+        """Find a trial for a tuner that has none."""
+        self.tuner_ids.add(tuner_id)
+        trial = self._restarted() if self._retry_queue else self._new_trial()
+        if trial.status == TrialStatus.RUNNING:
+            self.ongoing_trials[tuner_id] = trial
+            self._save_trial(trial)
+            self._display.on_trial_begin(trial)
+        elif trial.status == TrialStatus.STOPPED:
+            self.tuner_ids.discard(tuner_id)
+        return trial
 
     def _new_trial(self) -> Any:
         # KerasTuner's numbering: as many digits as max_trials has, four without a limit.
@@ -325,10 +380,13 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def _check_consecutive_failures(self) -> None:
         limit = self.max_consecutive_failed_trials
-        ended = [self.trials[trial_id] for trial_id in self.end_order]
-        streak = list(itertools.takewhile(_outcomes.has_crashed, reversed(ended)))
-        if limit and len(streak) >= limit:
-            raise _outcomes.ConsecutiveFailuresError(limit, streak[0].message)
+        if not limit:
+            return
+        last_first = (self.trials[trial_id] for trial_id in reversed(self.end_order))
+        streak = itertools.takewhile(_outcomes.has_crashed, itertools.islice(last_first, limit))
+        crashed = list(streak)
+        if len(crashed) == limit:
+            raise _outcomes.ConsecutiveFailuresError(limit, crashed[0].message)
 
     def _in_start_order(self) -> list[Any]:
         return [self.trials[trial_id] for trial_id in self.start_order]
@@ -352,5 +410,15 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def _record_values(self, trial: Any) -> None:
         _domain.settle(trial.hyperparameters)
-        self._id_to_hash[trial.trial_id] = self._compute_values_hash(trial.hyperparameters.values)
-        self._tried_so_far = set(self._id_to_hash.values())
+        new = self._compute_values_hash(trial.hyperparameters.values)
+        old = self._id_to_hash.get(trial.trial_id)
+        if new == old:
+            return
+        self._id_to_hash[trial.trial_id] = new
+        self._num_with_hash[new] += 1
+        self._tried_so_far.add(new)
+        if old is not None:
+            self._num_with_hash[old] -= 1
+            if not self._num_with_hash[old]:
+                del self._num_with_hash[old]
+                self._tried_so_far.discard(old)

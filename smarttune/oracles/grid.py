@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Unpack
 
 from smarttune.errors import OptionError
@@ -92,6 +92,11 @@ class GridOracle(RepairedOracle):
                 return running(values)
         # A running trial may still declare hyperparameters, as KerasTuner's grid search allows.
         return idle_or_stopped(bool(self.ongoing_trials) and self.allow_new_entries)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `get_state` returned."""
+        super().set_state(state)
+        self._walked_space = None
 
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when a search is resumed."""

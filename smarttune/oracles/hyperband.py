@@ -8,22 +8,19 @@ from typing import Any, Unpack
 from smarttune.errors import OptionError
 from smarttune.fidelity import Bracket, Cost, cost, hyperband_brackets
 from smarttune.oracles import _domain, _outcomes
+from smarttune.oracles._control import NO_BRACKET, control
 from smarttune.oracles._domain import Values
 from smarttune.oracles._ladder import Entry, Ladder, State, ladder_from_state
 from smarttune.oracles._options import OracleOptions
 from smarttune.oracles._outcomes import Proposal, idle_or_stopped, running
 from smarttune.oracles._repaired import RepairedOracle
 
-# `tuner/bracket` of a trial that belongs to none: an initial one, trained in full at once.
-NO_BRACKET = -1
-
 
 class HyperbandOracle(RepairedOracle):
     """Runs the brackets of Hyperband (Li et al. 2018, see `smarttune.fidelity`).
 
-    Tells the tuner, as KerasTuner's does, by the values `tuner/epochs` (epochs in total),
-    `tuner/initial_epoch`, `tuner/bracket`, `tuner/round` and, on promotions,
-    `tuner/trial_id` (the trial to continue).
+    Tells the tuner what to train by the values that KerasTuner's own tells it (see
+    `smarttune.oracles._control`).
 
     Args:
         objective: A metric's name, a `keras_tuner.Objective`, a list of them, or None.
@@ -31,8 +28,10 @@ class HyperbandOracle(RepairedOracle):
         min_epochs: Fewest epochs after which trials are compared.
         factor: One trial in so many is kept at each rung; 3 as in Li et al. 2018.
         hyperband_iterations: How often all brackets are run; None means without end.
-        **options: See `OracleOptions`. Initial trials are trained in full, first, outside
-            the brackets.
+        num_full_initial_trials: So many of the initial trials are trained in full, first,
+            outside the brackets; further ones are the first configurations of the brackets.
+            None means all of them.
+        **options: See `OracleOptions`.
 
     Raises:
         OptionError: If epochs, factor and iterations do not fit together.
@@ -46,6 +45,7 @@ class HyperbandOracle(RepairedOracle):
         min_epochs: int = 1,
         factor: int = 3,
         hyperband_iterations: int | None = 1,
+        num_full_initial_trials: int | None = None,
         **options: Unpack[OracleOptions],
     ) -> None:
         self.brackets: tuple[Bracket, ...] = hyperband_brackets(min_epochs, max_epochs, factor)
@@ -63,6 +63,9 @@ class HyperbandOracle(RepairedOracle):
         self._ladders: list[Ladder] = []
         self._num_opened = 0  # brackets started so far, over all iterations
         super().__init__(objective, None, **options)
+        num_initial = len(self.initial_trials)
+        wanted = num_initial if num_full_initial_trials is None else num_full_initial_trials
+        self.num_full_initial_trials = min(num_initial, wanted)
 
     @property
     def planned_cost(self) -> Cost | None:
@@ -72,8 +75,14 @@ class HyperbandOracle(RepairedOracle):
         return cost(
             self.brackets,
             iterations=self.hyperband_iterations,
-            num_full_trials=len(self.initial_trials),
+            num_full_trials=self.num_full_initial_trials,
         )
+
+    def populate_space(self, trial_id: str) -> Proposal:
+        """Return the status and values of a new trial: the recommendation first."""
+        if self._num_initial_taken < self.num_full_initial_trials:
+            return super().populate_space(trial_id)
+        return self.propose(str(trial_id))
 
     def propose(self, trial_id: str) -> Proposal:
         """Return a promotion if one is due, else a new configuration, oldest bracket first."""
@@ -98,7 +107,7 @@ class HyperbandOracle(RepairedOracle):
 
     def frame(self, values: Values) -> Values:
         """Train an initial configuration in full at once."""
-        return {**values, **_control(0, self.max_epochs, bracket=NO_BRACKET, rung=0)}
+        return {**values, **control(0, self.max_epochs, bracket=NO_BRACKET, rung=0)}
 
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when a search is resumed."""
@@ -133,20 +142,20 @@ class HyperbandOracle(RepairedOracle):
         return running(
             {
                 **_domain.configuration(self.trials[parent].hyperparameters.values),
-                **_control(
+                **control(
                     plan[rung - 1].epochs,
                     plan[rung].epochs,
                     bracket=ladder.bracket.number,
                     rung=rung,
+                    parent=parent,
                 ),
-                "tuner/trial_id": parent,
             }
         )
 
     def _start(self, ladder: Ladder, trial_id: str) -> Proposal | None:
         if not ladder.wants_configuration(self._state_of):
             return None
-        values = self.sample(trial_id, ladder.bracket)
+        values = self._next_initial() or self.sample(trial_id, ladder.bracket)
         if values is not None:
             return self._enter(ladder, trial_id, values)
         if not self.hyperparameters.space and self.ongoing_trials:
@@ -159,7 +168,7 @@ class HyperbandOracle(RepairedOracle):
         iteration, position = divmod(self._num_opened, len(self.brackets))
         if self.hyperband_iterations is not None and iteration >= self.hyperband_iterations:
             return None
-        values = self.sample(trial_id, self.brackets[position])
+        values = self._next_initial() or self.sample(trial_id, self.brackets[position])
         if values is None:
             return None
         self._num_opened += 1
@@ -169,7 +178,7 @@ class HyperbandOracle(RepairedOracle):
     def _enter(self, ladder: Ladder, trial_id: str, values: Values) -> Proposal:
         ladder.rungs[0].append(Entry(trial_id, ""))
         epochs, number = ladder.bracket.rungs[0].epochs, ladder.bracket.number
-        return running({**values, **_control(0, epochs, bracket=number, rung=0)})
+        return running({**values, **control(0, epochs, bracket=number, rung=0)})
 
     def _state_of(self, trial_id: str) -> State:
         trial = self.trials.get(trial_id)
@@ -180,12 +189,3 @@ class HyperbandOracle(RepairedOracle):
     def _rank(self, trial_id: str) -> float:
         score = float(self.trials[trial_id].score)
         return -score if self.objective.direction == "max" else score
-
-
-def _control(start: int, epochs: int, *, bracket: int, rung: int) -> Values:
-    return {
-        "tuner/epochs": epochs,
-        "tuner/initial_epoch": start,
-        "tuner/bracket": bracket,
-        "tuner/round": rung,
-    }

@@ -8,12 +8,16 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from smarttune.facts import Facts
+from smarttune.facts import Fact, Facts
 from smarttune.recommendation import Recommendation, Setting, recommend
+from smarttune.report.adaptations import adaptation_rows
 from smarttune.rulebook import Rulebook
 from smarttune.space import Fixed, NormalPrior, SearchSpace, Value, show_value
 from smarttune.training.range_curve import RangeTest
 from smarttune.trials import TrialLog, TrialRecord
+from smarttune.tuning.adapting import COUNT, adaptations, space_after
+from smarttune.tuning.confirming import shown
+from smarttune.tuning.finishing import winner_of
 from smarttune.tuning.history import history_facts
 from smarttune.tuning.run import RANGE_TESTS, Run
 
@@ -27,6 +31,7 @@ MIN_TRIALS_FOR_VERDICT = 12
 HELD_WITHIN = 1.0
 # ours: this close to the end of a range, better values may lie beyond.
 EDGE = 0.05
+CONFIRMED = "Is the winner better than the default?"
 _TESTED = ("model.tested_learning_rate", "model.stable_learning_rate")
 
 
@@ -39,9 +44,12 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         book: The rules, for what the history makes them say.
     """
     log, recommendation = run.log, run.recommendation
-    best, default = log.best(), log.default()
-    space = recommendation.space()
-    history = history_facts(log, space, num_validation=run.manifest.get("num_validation"))
+    confirmation = found.get("confirmation")
+    best, default = winner_of(log, confirmation), log.default()
+    space, changed = recommendation.space(), adaptations(run.path)
+    searched = space_after(space, changed)  # an edge that was moved is none any more
+    history = history_facts(log, searched, num_validation=run.manifest.get("num_validation"))
+    history |= _noise(confirmation)
     return {
         "schema": SCHEMA,
         "run": str(run.path),
@@ -65,14 +73,29 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         "test": found["test"],
         "baselines": found["baselines"],
         "verdict": found["verdict"],
-        "extras": {**_range_tests(run), **found["extras"]},
+        "confirmation": confirmation,
+        "extras": {**_confirmed(confirmation), **_range_tests(run), **found["extras"]},
         "export": found["export"],
+        "adaptations": adaptation_rows(log, changed),
         "changes": changes(best, default, space),
         "verdicts": verdicts(log, recommendation),
         "leaderboard": [_trial(r) for r in log.ranked()[:LEADERBOARD]],
         "history": history.to_json(),
         "next": next_steps(recommendation, history, book),
     }
+
+
+def _confirmed(confirmation: Mapping[str, Any] | None) -> dict[str, str]:
+    """What training the finalists again showed, under one heading."""
+    return {} if confirmation is None else {CONFIRMED: shown(confirmation)}
+
+
+def _noise(confirmation: Mapping[str, Any] | None) -> Facts:
+    """How far repeats of one configuration lie apart, if any were made."""
+    noise = None if confirmation is None else confirmation["noise"]
+    if noise is None:
+        return Facts({})
+    return Facts({"history.noise": Fact(noise, "measured", "from repeats of the finalists")})
 
 
 def _range_tests(run: Run) -> dict[str, str]:
@@ -171,7 +194,7 @@ def next_steps(
     for name, setting in again.settings.items():
         reason = setting.because[0]
         before = recommendation.settings.get(name)
-        if reason.rule == "you" or book[reason.rule].kind != "dynamic":
+        if reason.rule == "you" or book[reason.rule].kind != "dynamic" or name == COUNT:
             continue
         if before is None or (before.value, before.range) != (setting.value, setting.range):
             text = f"{reason.summary} Next: {name} = {show_value(setting.value)}"

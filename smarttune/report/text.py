@@ -75,6 +75,8 @@ def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
         ]
         lines += [*heading("What the winner changed")]
         lines += [*table(["hyperparameter", "recommended", "best"], rows), ""]
+    if report.get("adaptations"):
+        lines += [*heading("What the search changed and why"), *table(*_adaptations(report)), ""]
     if report["verdicts"]:
         rows = [
             [v["rule"], v["hyperparameter"], v["verdict"], v["why"]] for v in report["verdicts"]
@@ -117,6 +119,25 @@ def _leaderboard(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
                 *cells,
             ]
         )
+    return header, rows
+
+
+def _adaptations(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    header = ["after trial", "rule", "change", "best before", "best under it", "now", "because"]
+    rows = [
+        [
+            str(a["num_trials"]),
+            a["rule"],
+            f"{a['hyperparameter']}: {a['before']} to {a['after']}"
+            if a["after"]
+            else a["hyperparameter"],
+            score(a["best_before"]),
+            f"{score(a['best_after'])} ({a['num_under']} trials)",
+            a["state"],
+            a["because"],
+        ]
+        for a in report["adaptations"]
+    ]
     return header, rows
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from smarttune.training import restore_state, save_state
 from smarttune.training.checkpoint import state_of
-from smarttune.trials import TrialLog
+from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.policy import TrialPlan
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import TrialWatcher
@@ -34,7 +34,13 @@ def copy_trial(run: Run, parent_id: str, trial_id: str) -> None:
         save_state(restore_state(path(parent_id)), path(trial_id))
 
 
-def prune(run: Run, log: TrialLog, may_continue: Callable[[str], bool] | None) -> None:
+def prune(
+    run: Run,
+    log: TrialLog,
+    may_continue: Callable[[str], bool] | None,
+    *,
+    front: Iterable[TrialRecord] = (),
+) -> None:
     """Delete checkpoints that neither the report nor a promotion can need.
 
     Args:
@@ -42,8 +48,10 @@ def prune(run: Run, log: TrialLog, may_continue: Callable[[str], bool] | None) -
         log: Its finished trials.
         may_continue: Whether the oracle may still promote a trial; None where it does not say,
             as those of KerasTuner, and then whatever stands in a bracket is kept.
+        front: Trials that may be exported instead of the best one, under several objectives.
     """
-    keep = {run.best_weights_path(r.trial_id).name for r in log.ranked()[:KEPT_MODELS]}
+    exportable = [*log.ranked()[:KEPT_MODELS], *front]
+    keep = {run.best_weights_path(r.trial_id).name for r in exportable}
     if (default := log.default()) is not None:
         keep.add(run.best_weights_path(default.trial_id).name)
     for record in log:

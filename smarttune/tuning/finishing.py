@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +15,35 @@ from smarttune.models.export import bare_copy
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
 from smarttune.training.outputs import outputs_of
-from smarttune.trials import TrialRecord
+from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.comparing import compare, metrics_of
 from smarttune.tuning.judging import judged, verdict
 from smarttune.tuning.preparing import SearchJob
+from smarttune.tuning.refitting import TITLE, refitted
 from smarttune.tuning.run import Run
 
 if TYPE_CHECKING:
     from smarttune.tuning.comparing import Difference
 
 
-def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
+def finish(
+    run: Run, job: SearchJob, clock: Clock, confirmation: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Test the best model and the recommended one on held-back rows, and export the best.
+
+    What is exported is the checkpoint of the winner's own trial, not that of a repeat: its
+    weights were chosen by the same rows as all others, while to take the best-scored repeat
+    would choose by luck once more, and a fold's network has another preprocessing.
 
     Args:
         run: A run whose trials have ended.
         job: Its search.
         clock: Tells how long the baselines may take.
+        confirmation: What training the finalists again found; None if nobody asked for it.
 
     Returns:
-        Test metrics of both, the difference with its interval, what was exported, how models
+        `confirmation`, test metrics of both, the difference with its interval, what was exported, how models
         without a network do on the same rows and what that comes to, and what else the kind of
         data has to show.
 
@@ -42,7 +51,7 @@ def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
         RunError: If no trial left a model.
     """
     log = run.log
-    best, default = log.best(), log.default()
+    best, default = winner_of(log, confirmation), log.default()
     model = restored(run, job, best)
     x, y = job.arrays(job.split.test)
     output = _outputs(job, model, x, y)
@@ -61,13 +70,34 @@ def finish(run: Run, job: SearchJob, clock: Clock) -> dict[str, Any]:
         )
         tested["difference"] = {**difference._asdict(), "is_real": difference.is_real}
     tested["metric"] = _test_metric(job)
+    told: dict[str, str] = {}
+    if run.manifest.get("refit", False):
+        model, said = refitted(run, job, best, model, clock=clock)
+        tested["refitted"] = metrics_of(job.codec, _outputs(job, model, x, y), y)
+        told[TITLE] = f"{said}\n{_before_and_after(tested)}"
+    extras = job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed)
     found = {
+        "confirmation": confirmation,
         "test": tested,
         "export": _export(run, job, model),
-        "extras": job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed),
+        "extras": told | extras,
     }
     baselines = judged(job, output, y, metric=_test_metric(job), seconds=clock.baseline_seconds)
     return {**found, "baselines": baselines, "verdict": verdict(baselines)}
+
+
+def winner_of(log: TrialLog, confirmation: Mapping[str, Any] | None) -> TrialRecord:
+    """The trial that won when the finalists were trained again, else the best one."""
+    named = None if confirmation is None else confirmation["winner"]
+    return next((r for r in log if r.trial_id == named), None) or log.best()
+
+
+def _before_and_after(tested: Mapping[str, Any]) -> str:
+    changes = (
+        f"{name} {value:.4g} (before {tested['best'][name]:.4g})"
+        for name, value in tested["refitted"].items()
+    )
+    return f"On the test rows: {', '.join(changes)}."
 
 
 def restored(run: Run, job: SearchJob, record: TrialRecord) -> Any:

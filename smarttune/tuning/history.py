@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from statistics import fmean, median, pstdev
+from statistics import fmean, median, pstdev, variance
 
 from smarttune.facts import Fact, Facts
-from smarttune.space import Fixed, SearchSpace
+from smarttune.space import HYPERPARAMETERS, Dimension, Fixed, FloatRange, IntRange, SearchSpace
+from smarttune.training.stopping import curve_noise
 from smarttune.trials import TrialLog, TrialRecord
 
 # ours: how many of the best trials speak for the optimum; a single best one is luck.
 TOP_TRIALS = 3
 # ours: share of a curve that counts as late, as in the rule that reads it.
 LATE_SHARE = 0.2
+# ours: a step beyond an edge that shows whether values go on there: a hundredth of a linear range,
+# a factor of two on a log scale.
+_BEYOND_LINEAR, _BEYOND_LOG = 0.01, 2.0
+# Thirds that add up to a whole must count as one.
+_ROUNDING = 1e-6
 
 
 def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | None = None) -> Facts:
@@ -28,6 +35,7 @@ def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | No
         Only the facts that the log supports.
     """
     ranked = log.ranked()
+    origin = ""
     facts: dict[str, float | int | str | bool | None] = {"history.num_trials": len(log)}
     if len(log):
         diverged = [r for r in log if r.outcome == "diverged"]
@@ -37,7 +45,9 @@ def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | No
             (float(r) for r in rates if r is not None), default=None
         )
         facts["history.out_of_memory"] = any(r.outcome == "out_of_memory" for r in log)
-        facts["history.trials_since_improvement"] = _since_improvement(log)
+        noise, origin = noise_of(log)
+        facts["history.noise"] = noise
+        facts["history.trials_since_improvement"] = _since_improvement(log, noise or 0.0)
     if ranked:
         facts |= _values_of_best(ranked[0], space)
         facts |= _curve_facts(ranked)
@@ -46,19 +56,53 @@ def history_facts(log: TrialLog, space: SearchSpace, *, num_validation: int | No
             share = min(1.0, max(0.0, ranked[0].score))
             facts["history.metric_standard_error"] = math.sqrt(share * (1 - share) / num_validation)
     known = {n: v for n, v in facts.items() if v is not None}
-    return Facts({n: Fact(v, "measured", "from the trials of this run") for n, v in known.items()})
+    how = {"history.noise": origin}
+    return Facts(
+        {
+            n: Fact(v, "measured", how.get(n, "from the trials of this run"))
+            for n, v in known.items()
+        }
+    )
 
 
-def _since_improvement(log: TrialLog) -> int:
+def noise_of(log: TrialLog) -> tuple[float | None, str]:
+    """Standard deviation of the objective where nothing but luck differs, and whence it is known.
+
+    From configurations that were trained several times with other seeds, where there are any.
+    Else from the wobble of the best trials' curves from epoch to epoch, which is rather less:
+    what exceeds it need not be real, what does not exceed it surely need not be.
+    """
+    groups: dict[tuple[str, int], list[float]] = defaultdict(list)
+    for record in (*log, *log.repeats):
+        if record.has_score and record.parent is None and record.score is not None:
+            groups[repr(sorted(record.values.items())), record.max_epochs].append(record.score)
+    repeated = [scores for scores in groups.values() if len(scores) > 1]
+    if repeated:
+        weights = [len(scores) - 1 for scores in repeated]
+        spreads = [w * variance(s) for w, s in zip(weights, repeated, strict=True)]
+        return math.sqrt(sum(spreads) / sum(weights)), "from trials repeated with other seeds"
+    name = log.objective.name
+    curves = [
+        [logs[name] for logs in r.curve if math.isfinite(logs.get(name, math.nan))]
+        for r in log.ranked()[:TOP_TRIALS]
+    ]
+    sizes = [size for curve in curves if (size := curve_noise(curve)) > 0]
+    return (median(sizes) if sizes else None), "from the curves of the best trials"
+
+
+def _since_improvement(log: TrialLog, noise: float) -> int:
+    """Trials since the last gain beyond the noise, counted in trainings of full length."""
+    longest = max(r.max_epochs for r in log)
     best: float | None = None
-    since = 0
+    since = 0.0
     for record in log:
         score = record.score if record.is_scored else None
-        if score is not None and (best is None or log.objective.better(score, best)):
-            best, since = score, 0
+        if score is not None and (best is None or log.objective.gain(score, best) > noise):
+            best, since = score, 0.0
         else:
-            since += 1
-    return since
+            trained = record.max_epochs - record.initial_epoch
+            since += trained / longest if longest else 1.0
+    return int(since + _ROUNDING)
 
 
 def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | int | str | None]:
@@ -71,6 +115,8 @@ def _values_of_best(best: TrialRecord, space: SearchSpace) -> dict[str, float | 
                 ("dropout", "model.dropout"),
                 ("units", "model.units"),
                 ("weight_decay", "optimizer.weight_decay"),
+                ("num_layers", "model.num_layers"),
+                ("augmentation", "training.augmentation"),
                 ("batch_size", "training.batch_size"),
             )
         },
@@ -126,14 +172,14 @@ def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | s
     """The hyperparameter whose best values lie nearest to an edge of its range."""
     nearest: tuple[float, str, str] | None = None
     for dimension in space.dimensions:
-        if dimension.range.type not in ("float", "int"):
+        if not isinstance(dimension.range, (FloatRange, IntRange)):
             continue
         positions = [
             dimension.range.to_unit(v)
             for r in top
             if (v := r.values.get(dimension.name)) is not None
         ]
-        if not positions:
+        if len(positions) < min(2, len(top)):  # what one trial has may be chance
             continue
         # Both the best trial and the middle of the top must hug the same edge.
         low, high = (
@@ -141,7 +187,7 @@ def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | s
             max(1 - positions[0], 1 - median(positions)),
         )
         for distance, side in ((low, "low"), (high, "high")):
-            if nearest is None or distance < nearest[0]:
+            if _goes_on(dimension, side) and (nearest is None or distance < nearest[0]):
                 nearest = (distance, dimension.name, side)
     if nearest is None:
         return {}
@@ -150,3 +196,18 @@ def _edge(top: Sequence[TrialRecord], space: SearchSpace) -> dict[str, float | s
         "history.edge_hyperparameter": nearest[1],
         "history.edge_side": nearest[2],
     }
+
+
+def _goes_on(dimension: Dimension, side: str) -> bool:
+    """Whether there are values beyond an edge; a dropout of 0 is a limit, not an edge."""
+    definition = HYPERPARAMETERS.get(dimension.name.split("[", 1)[0])
+    range_ = dimension.range
+    if definition is None or not isinstance(range_, (FloatRange, IntRange)):
+        return True
+    outwards = -1 if side == "low" else 1
+    edge = range_.low if side == "low" else range_.high
+    if isinstance(range_, IntRange):
+        return definition.allows(range_.low - 1 if side == "low" else range_.high + 1)
+    if range_.sampling == "log":
+        return definition.allows(edge * _BEYOND_LOG**outwards)
+    return definition.allows(edge + outwards * _BEYOND_LINEAR * (range_.high - range_.low))

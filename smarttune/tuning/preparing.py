@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -11,7 +11,6 @@ import keras_tuner
 import numpy as np
 
 from smarttune.data import Dataset, Split
-from smarttune.errors import OptionError, did_you_mean
 from smarttune.execution import TrainingData
 from smarttune.fingerprint import Fingerprint
 from smarttune.models import (
@@ -26,14 +25,17 @@ from smarttune.models.compiling import sample_weights
 from smarttune.models.modality import of_family
 from smarttune.models.optimizers import batch_growth
 from smarttune.objectives import PROBLEM_METRICS, Objective
-from smarttune.oracles import STRATEGIES, HyperbandOracle, RepairedOracle
+from smarttune.oracles import RepairedOracle
+from smarttune.oracles.nsga2 import population_for
 from smarttune.recommendation import Recommendation, searched_families
 from smarttune.space import SearchSpace, Value
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.growth import Growth
 from smarttune.training.plateau import ContinuedPlateau
 from smarttune.tuning.budget import Budget
+from smarttune.tuning.costs import checked_costs
 from smarttune.tuning.policy import TrialPolicy
+from smarttune.tuning.strategies import Length, make_oracle
 
 # What is computed from data, and which settings it does not depend on.
 _ARRAYS = {"split", "preprocessor", "codec", "training_data"}
@@ -216,12 +218,14 @@ class SearchJob:
             )
         return callbacks
 
-    def check(self, strategy: str, budget: Budget) -> None:
+    def check(self, strategy: str, budget: Budget, against: Sequence[str] = ()) -> None:
         """Refuse before anything is written what the first trial would refuse.
 
         Raises:
-            OptionError: If the grid has too many configurations.
+            OptionError: If the grid has too many configurations, or the strategy does not fit
+                the number of objectives.
         """
+        checked_costs(against, strategy)
         if strategy == "grid":
             oracle = self.oracle(strategy, budget)
             hp = oracle.get_space()
@@ -229,40 +233,35 @@ class SearchJob:
             oracle.update_space(hp)
             _ = oracle.grid_size
 
-    def oracle(self, strategy: str, budget: Budget) -> RepairedOracle:
-        """The strategy, told the recommendation and its priors."""
-        shared: dict[str, Any] = {
+    def oracle(
+        self, strategy: str, budget: Budget, against: Sequence[str] = ()
+    ) -> RepairedOracle:
+        """The strategy, told the recommendation and its priors.
+
+        Args:
+            strategy: A name of `STRATEGIES`.
+            budget: What limits the search.
+            against: Costs that are objectives beside the score (see `smarttune.tuning.costs`).
+        """
+        told: dict[str, Any] = {
             "objective": keras_tuner.Objective(*self.objective),
             "seed": self.seed,
             "initial_trials": [self.space.default],
             "priors": {d.name: d.prior for d in self.space.dimensions if d.prior is not None},
         }
-        if strategy == "hyperband":
-            value = self.recommendation.value
-            return HyperbandOracle(
-                **shared,
-                max_epochs=self.max_epochs,
-                min_epochs=min(int(value("search.min_epochs", 1)), self.max_epochs),
-                factor=int(value("search.reduction_factor", 3)),
-                hyperband_iterations=None,
-            )
-        return STRATEGIES[check_strategy(strategy)](**shared, max_trials=budget.trials)
-
-
-def check_strategy(name: str) -> str:
-    """Return the name of a strategy.
-
-    Raises:
-        OptionError: If there is no such strategy.
-    """
-    if name not in STRATEGIES:
-        raise OptionError(
-            "--strategy",
-            received=f"`{name}`",
-            expected="auto or one of " + ", ".join(STRATEGIES),
-            mend=f"Choose one of these.{did_you_mean(name, STRATEGIES)}",
+        value = self.recommendation.value
+        if against:
+            costs = [keras_tuner.Objective(name, "min") for name in against]
+            told["objective"] = [told["objective"], *costs]
+            # By the recommendation, which stays: a run that is given more trials keeps its
+            # generations, and one that is limited by time has some at all.
+            told["population_size"] = population_for(int(value("search.num_trials", 0)) or None)
+        length = Length(
+            self.max_epochs,
+            min(int(value("search.min_epochs", 1)), self.max_epochs),
+            int(value("search.reduction_factor", 3)),
         )
-    return name
+        return make_oracle(strategy, budget, length, told)
 
 
 def with_budget(budget: Budget, recommendation: Recommendation) -> Budget:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
 
+from smarttune.objectives import Objective
 from smarttune.space import Value
 from smarttune.trials import TrialRecord
+from smarttune.tuning.costs import COSTS, goal_of
 from smarttune.tuning.policy import TrialPlan
 
 # Hyperparameters by which KerasTuner's oracles keep their books.
 BOOKKEEPING = "tuner/"
+
+# ours: epochs of a curve that an oracle hears of stand in this ratio. Each report costs an oracle
+# about as much as a proposal of random search.
+REPORTED_RATIO = 1.25
 
 
 def configuration(trial: Trial) -> dict[str, Value]:
@@ -54,6 +61,52 @@ def record_of(
     )
 
 
+def reported(record: TrialRecord, goal: Objective) -> list[tuple[int, float]]:
+    """Some epochs of a scored trial's lineage and their scores.
+
+    Strategies that look at curves need them at a few epochs, each a quarter later than the one
+    before; the best epoch and the last are always among them.
+    """
+    curve = [logs.get(goal.name, math.nan) for logs in record.curve]
+    best = record.best_epoch or 0
+    scores = {best: float(record.score or 0.0)}
+    epoch = 1
+    while epoch < len(curve):
+        scores.setdefault(epoch, curve[epoch - 1])
+        epoch = max(epoch + 1, round(epoch * REPORTED_RATIO))
+    if curve:
+        scores.setdefault(len(curve), curve[-1])
+    return [(e, s) for e, s in sorted(scores.items()) if math.isfinite(s)]
+
+
+def told(record: TrialRecord, goal: Objective, oracle: Any) -> list[tuple[int, dict[str, float]]]:
+    """What an oracle is told of a scored trial: epochs of its lineage, and metrics by name.
+
+    Beside the score these are the further objectives, costs included, and what the oracle says
+    in `listens_to` that it reads. All of it comes from the record, so that a resumed search
+    tells what was told before.
+    """
+    parts = [o.name for o in getattr(oracle.objective, "objectives", ())]
+    names = [n for n in (*parts, *getattr(oracle, "listens_to", ())) if n != goal.name]
+    steps = []
+    for epoch, score in reported(record, goal):
+        metrics = {goal.name: score}
+        for name in names:
+            value = _metric(record, epoch, name)
+            if value is not None or name in parts:
+                metrics[name] = math.nan if value is None else float(value)
+        if parts:  # KerasTuner's own oracles rank by the sum under its name
+            metrics[oracle.objective.name] = oracle.objective.get_value(metrics)
+        steps.append((epoch, metrics))
+    return steps
+
+
+def _metric(record: TrialRecord, epoch: int, name: str) -> float | None:
+    if name in COSTS:
+        return COSTS[name].of(record)
+    return record.curve[epoch - 1].get(name) if 0 < epoch <= len(record.curve) else None
+
+
 def record_of_result(
     trial: Trial, plan: TrialPlan, default: Mapping[str, Value], objective: Any, result: Any
 ) -> TrialRecord:
@@ -67,7 +120,9 @@ def record_of_result(
         plan,
         default,
         outcome="completed",
-        score=float(metrics[objective.name]),
+        score=float(metrics[goal_of(objective).name]),
+        num_parameters=metrics.get("num_parameters"),
+        latency=metrics.get("latency"),
         best_epoch=tuner_utils.get_best_step(result, objective),
         num_epochs=plan.epochs.stop,
         started=time.time(),

@@ -66,7 +66,7 @@ class Study:
         params, distributions = self._parameters(record.values)
         began = datetime.fromtimestamp(record.started)
         trial = create_trial(
-            state=TrialState.COMPLETE if record.is_scored else TrialState.FAIL,
+            state=_state(record),
             value=record.score if record.is_scored else None,
             params=params,
             distributions=distributions,
@@ -145,3 +145,10 @@ def _distribution(range_: Range) -> BaseDistribution | None:
     if isinstance(range_, Choice):
         return CategoricalDistribution(range_.values)
     return None
+
+
+def _state(record: TrialRecord) -> TrialState:
+    """Repeats of a trial are kept out of Optuna's plots as pruned trials are."""
+    if record.repeat_of is not None:
+        return TrialState.PRUNED
+    return TrialState.COMPLETE if record.is_scored else TrialState.FAIL

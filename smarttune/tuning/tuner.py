@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import keras_tuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from smarttune.errors import SmartTuneError
@@ -35,21 +34,25 @@ from smarttune.execution import (
     prepare_process,
     release_memory,
 )
-from smarttune.objectives import Direction, Objective
 from smarttune.training import WindowedStopping, restore_state
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state
-from smarttune.trials import TrialLog, TrialRecord
+from smarttune.trials import TrialRecord
+from smarttune.tuning.adapting import Adapt
 from smarttune.tuning.budget import Budget, Clock
 from smarttune.tuning.checkpoints import copy_trial, keep_trial, prune
+from smarttune.tuning.costs import costs_in, front_of, goal_of, with_costs
+from smarttune.tuning.living import LivingSearch
 from smarttune.tuning.planning import batch_size_of, plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
+from smarttune.tuning.recorded import RecordedTuner
 from smarttune.tuning.recording import (
     BOOKKEEPING,
     configuration,
     is_out_of_memory,
     record_of,
     record_of_result,
+    told,
 )
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, guard_of
@@ -57,7 +60,7 @@ from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, gu
 OnEvent = Callable[[Mapping[str, Any]], None]
 
 
-class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
+class SmartTuner(RecordedTuner):
     """Runs trials and keeps them in a run directory.
 
     Args:
@@ -70,6 +73,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         budget: What the search may spend beside what the oracle limits.
         on_event: Called with every event, epochs included.
         clock: Counts the time budget; made from `budget` if None.
+        adapt: Told the finished trials and the adaptations so far after each trial, says what
+            else changes (see `smarttune.tuning.adapting`); None leaves the space as it is.
 
     Example:
         >>> tuner = SmartTuner(RandomOracle("val_loss", max_trials=10), build_model,
@@ -89,13 +94,14 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         budget: Budget | None = None,
         on_event: OnEvent | None = None,
         clock: Clock | None = None,
+        adapt: Adapt | None = None,
     ) -> None:
         self.run = run if run is not None else _open_run(oracle, directory, project_name)
         self.policy = policy if policy is not None else TrialPolicy()
         self.budget = budget if budget is not None else Budget()
         self.on_event = on_event
         self.clock = clock if clock is not None else Clock(self.budget.seconds)
-        self.goal = Objective(oracle.objective.name, oracle.objective.direction)
+        self.goal = goal_of(oracle.objective)
         self.records: dict[str, TrialRecord] = {r.trial_id: r for r in self.run.log}
         # The study is the record; KerasTuner's own files would be a second one.
         if hasattr(oracle, "persist"):
@@ -104,6 +110,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             oracle, hypermodel, directory=str(self.run.path), project_name="kerastuner"
         )
         self.oracle.verbose = 0
+        self._living = LivingSearch(self, adapt, self._event)
         self._replay()
 
     # The loop.
@@ -139,7 +146,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             return "all trials are run"
         if self.budget.epochs is not None and self.log.num_epochs >= self.budget.epochs:
             return "all epochs are trained"
-        return ""
+        return self._living.ended
 
     def _shortest_trial(self) -> float:
         """Seconds of the shortest trial that trained; less is not worth starting one for."""
@@ -160,7 +167,9 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
         self.run.record(record)
         self.records[record.trial_id] = record
         self._tell(trial, record)
-        prune(self.run, self.log, getattr(self.oracle, "may_continue", None))
+        self._living.tell(record)
+        front = front_of(self.log, costs_in(self.oracle.objective))
+        prune(self.run, self.log, getattr(self.oracle, "may_continue", None), front=front)
         collect_garbage(len(self.records))
         self._event(
             "trial_finished",
@@ -171,8 +180,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
     def _tell(self, trial: Trial, record: TrialRecord) -> None:
         """Report a finished trial to the oracle."""
         if record.is_scored:
-            metrics = {self.goal.name: record.score}
-            self.oracle.update_trial(trial.trial_id, metrics, step=record.best_epoch or 0)
+            for epoch, metrics in told(record, self.goal, self.oracle):
+                self.oracle.update_trial(trial.trial_id, metrics, step=epoch)
             trial.status = TrialStatus.COMPLETED
         else:
             trial.status = TrialStatus.FAILED
@@ -182,6 +191,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
     def _replay(self) -> None:
         """Bring a fresh oracle to where the recorded trials left it."""
         limit = self.oracle.max_consecutive_failed_trials
+        last = next(reversed(self.records), "")
         self.oracle.max_consecutive_failed_trials = None  # judged when these trials ran
         for record in self.records.values():
             trial = self.oracle.create_trial(self.tuner_id)
@@ -200,6 +210,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 }
                 trial.hyperparameters.values = {**record.values, **kept}
             self._tell(trial, record)
+            self._living.tell(record, is_last=record.trial_id == last)
         self.oracle.max_consecutive_failed_trials = limit
 
     # One trial.
@@ -225,7 +236,8 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
                         raise
                     return self._failed(trial, plan, error, (began, started))
             else:
-                return self._finished(trial, plan, watcher, model, (began, started))
+                record = self._finished(trial, plan, watcher, model, (began, started))
+                return with_costs(record, self.oracle.objective, model, args)
             # Only here is the error gone, whose traceback holds the model, and so is its memory.
             watcher = None
             release_memory()
@@ -428,50 +440,7 @@ class SmartTuner(keras_tuner.Tuner):  # type: ignore[misc]
             started=started,
         )
 
-    # Afterwards.
-
-    @property
-    def log(self) -> TrialLog:
-        """All finished trials."""
-        return TrialLog(self.goal, tuple(self.records.values()))
-
-    def get_best_models(self, num_models: int = 1) -> list[Any]:
-        """The best models, at most one of each lineage of promotions."""
-        best = self.log.ranked()[:num_models]
-        return [self.load_model(self.oracle.get_trial(r.trial_id)) for r in best]
-
-    def get_best_hyperparameters(self, num_trials: int = 1) -> list[Any]:
-        """The best configurations, at most one of each lineage of promotions."""
-        best = self.log.ranked()[:num_trials]
-        return [self.oracle.get_trial(r.trial_id).hyperparameters for r in best]
-
-    def load_model(self, trial: Trial) -> Any:
-        """Build a trial's model with the weights of its best epoch."""
-        if hasattr(self.hypermodel, "prepare"):
-            self.hypermodel.prepare(self.records[trial.trial_id].seed)
-        model = self._build_hypermodel(trial.hyperparameters)
-        weights = restore_state(self.run.best_weights_path(trial.trial_id))
-        set_state(model, weights, optimizer=False)
-        return model
-
-    def _populate_initial_space(self) -> None:
-        """Spare a model that declares all its hyperparameters the builds that find them."""
-        if getattr(self.hypermodel, "declares_everything", False):
-            hp = self.oracle.get_space()
-            self.hypermodel.declare_hyperparameters(hp)
-            self.oracle.update_space(hp)
-        else:
-            super()._populate_initial_space()
-
-    def _get_tuner_fname(self) -> str:
-        # KerasTuner would make a folder to look for its file.
-        return str(self.run.path / f"{self.tuner_id}.json")
-
-    def save(self) -> None:
-        """Nothing: every trial is recorded when it ends."""
-
-    def reload(self) -> None:
-        """Nothing: recorded trials are replayed when the search begins."""
+    # Events.
 
     def _event(self, event: str, **details: Any) -> None:
         """Write an event to the run and announce it."""
@@ -489,6 +458,5 @@ def _open_run(oracle: Any, directory: Any, project_name: str | None) -> Run:
     path = Path(directory or ".") / (project_name or "untitled_project")
     if (path / "run.json").exists():
         return Run.load(path)
-    direction: Direction = oracle.objective.direction
-    goal = {"name": oracle.objective.name, "direction": direction}
+    goal = goal_of(oracle.objective)._asdict()
     return Run.create(path, {"kind": "hypermodel", "objective": goal})

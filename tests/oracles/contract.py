@@ -1,16 +1,17 @@
 """What every oracle must keep; one class per strategy inherits it.
 
-A subclass says how its oracle is made with a small budget. Trials are played,
-not trained: a smooth function of the values is the loss.
+A subclass says how its oracle is made with a small budget. How a search is
+played, without training, is in `playing`; its names can be had from here too.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import shutil
 import threading
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,97 +23,45 @@ from smarttune.oracles import RepairedOracle
 from smarttune.oracles._outcomes import has_diverged
 from smarttune.space import NormalPrior
 
-Outcome = Callable[[str, Mapping[str, Any]], float | str]
-CRASH = "crash"
+from .playing import (
+    CRASH,
+    configuration,
+    constant,
+    finish,
+    flaky,
+    loss,
+    new_configurations,
+    num_epochs,
+    num_full_trainings,
+    one_by_one,
+    play,
+    play_in_batches,
+    proposals,
+    small_space,
+    space,
+    unreliable,
+)
 
-
-def space() -> Any:
-    """A space with a branch, a log scale and one with steps."""
-    hp = keras_tuner.HyperParameters()
-    hp.Float("x", 0.0, 1.0)
-    hp.Int("units", 16, 256, step=2, sampling="log")
-    hp.Choice("optimizer", ["sgd", "adam"])
-    with hp.conditional_scope("optimizer", ["sgd"]):
-        hp.Float("momentum", 0.5, 0.99)
-    with hp.conditional_scope("optimizer", ["adam"]):
-        hp.Float("rate", 1e-5, 1e-1, sampling="log")
-    return hp
-
-
-def small_space() -> Any:
-    """A space of five configurations: a with three values of depth, b with two of width."""
-    hp = keras_tuner.HyperParameters()
-    hp.Choice("kind", ["a", "b"])
-    with hp.conditional_scope("kind", ["a"]):
-        hp.Int("depth", 1, 3)
-    with hp.conditional_scope("kind", ["b"]):
-        hp.Choice("width", [8, 16])
-    return hp
-
-
-def loss(_: str, values: Mapping[str, Any]) -> float:
-    """A loss that is finite everywhere."""
-    rate = math.log10(values.get("rate", 1e-2))
-    branch = 0.2 if values["optimizer"] == "sgd" else (rate + 3) ** 2 / 10
-    return float((values["x"] - 0.3) ** 2 + (math.log2(values["units"]) - 6) ** 2 / 20 + branch)
-
-
-def flaky(trial_id: str, values: Mapping[str, Any]) -> float | str:
-    """Three trials in ten fail: by nan, by infinity and by a crash, never two in a row."""
-    results: dict[int, float | str] = {2: math.nan, 5: -math.inf, 8: CRASH}
-    return results.get(int(trial_id) % 10, loss(trial_id, values))
-
-
-def constant(value: float | str) -> Outcome:
-    """The same outcome for every trial."""
-    return lambda *_: value
-
-
-def configuration(trial: Any) -> dict[str, Any]:
-    """The values of a trial without those that steer the tuner."""
-    return {n: v for n, v in trial.hyperparameters.values.items() if not n.startswith("tuner/")}
-
-
-def proposals(oracle: RepairedOracle) -> list[dict[str, Any]]:
-    """All values in the order of the trials."""
-    return [dict(oracle.trials[i].hyperparameters.values) for i in oracle.start_order]
-
-
-def finish(oracle: RepairedOracle, trial: Any, result: float | str) -> None:
-    """Report a result and end the trial as a tuner does."""
-    if isinstance(result, str):
-        trial.status, trial.message = "INVALID", result
-    else:
-        oracle.update_trial(trial.trial_id, {oracle.objective.name: result})
-        trial.status = "COMPLETED"
-    oracle.end_trial(trial)
-
-
-def play(
-    oracle: RepairedOracle,
-    outcome: Outcome = loss,
-    *,
-    workers: int = 1,
-    stop_after: int | None = None,
-) -> list[tuple[str, str]]:
-    """Run a search; return its calls, ("ask", tuner) and ("tell", trial)."""
-    rng, calls = random.Random(0), []
-    live: dict[str, Any] = {}
-    while stop_after is None or len(oracle.end_order) < stop_after:
-        for tuner in (f"tuner{i}" for i in range(workers)):
-            if tuner not in live:
-                calls.append(("ask", tuner))
-                trial = oracle.create_trial(tuner)
-                if trial.status == "IDLE":
-                    assert live, "the oracle waits although nothing runs"
-                elif trial.status == "RUNNING":
-                    live[tuner] = trial
-        if not live:
-            return calls
-        trial = live.pop(rng.choice(sorted(live)))
-        calls.append(("tell", trial.trial_id))
-        finish(oracle, trial, outcome(trial.trial_id, trial.hyperparameters.values))
-    return calls
+__all__ = [
+    "CRASH",
+    "OracleContract",
+    "SeededContract",
+    "configuration",
+    "constant",
+    "finish",
+    "flaky",
+    "loss",
+    "new_configurations",
+    "num_epochs",
+    "num_full_trainings",
+    "one_by_one",
+    "play",
+    "play_in_batches",
+    "proposals",
+    "small_space",
+    "space",
+    "unreliable",
+]
 
 
 class OracleContract:
@@ -166,6 +115,21 @@ class OracleContract:
         assert proposals(second) == proposals(whole)
         assert second.end_order == whole.end_order
 
+    def test_reload_forgets_what_the_files_do_not_hold(self, tmp_path: Path) -> None:
+        """A search that is put back to earlier files goes on from there, in the same object."""
+        whole, oracle = self.of_space(), self.of_space()
+        play(whole, flaky)
+        oracle._set_project_dir(str(tmp_path), "p")
+        play(oracle, flaky, stop_after=5)
+        shutil.copytree(tmp_path / "p", tmp_path / "earlier")
+        play(oracle, flaky)
+        shutil.rmtree(tmp_path / "p")
+        shutil.move(tmp_path / "earlier", tmp_path / "p")
+        oracle.reload()
+        assert len(oracle.trials) == 5
+        play(oracle, flaky)
+        assert proposals(oracle) == proposals(whole)
+
     def test_finished_trial_is_not_run_again(self, tmp_path: Path) -> None:
         """A kill between the writes of the two files loses no finished trial."""
         oracle = self.of_space()
@@ -216,6 +180,113 @@ class OracleContract:
         finite = [t.score for t in oracle.trials.values() if t.status == "COMPLETED"]
         assert oracle.get_best_trials()[0].score == choose(finite)
         assert math.isfinite(choose(finite))
+
+    @pytest.mark.parametrize("workers", [1, 4])
+    def test_failures_cost_no_budget(self, workers: int) -> None:
+        """With three trials in ten failing independently, a search spends its whole budget.
+
+        That are all its trials or, where the strategy decides how many there are, as many
+        completed full trainings as it plans.
+        """
+        for seed in range(3):
+            oracle = self.of_space(seed=seed, max_consecutive_failed_trials=None)
+            play(oracle, unreliable(seed), workers=workers)
+            if self.budget is not None:
+                assert len(oracle.trials) == self.budget
+            else:
+                assert num_full_trainings(oracle) == self.planned_full_trainings(oracle)
+            assert {t.status for t in oracle.trials.values()} == {"COMPLETED", "FAILED"}
+
+    def planned_full_trainings(self, oracle: Any) -> int:
+        """Trials that shall train to the end, where the strategy plans that."""
+        return int(sum(bracket.rungs[-1].num_trials for bracket in oracle.brackets))
+
+    @pytest.mark.parametrize("workers", [1, 4])
+    def test_cost_is_the_planned_one(self, workers: int) -> None:
+        """Where nothing fails, a search has the trials, and trains the epochs, that it plans."""
+        oracle = self.of_space(initial_trials=[{"x": 0.5}])
+        play(oracle, workers=workers)
+        plan = getattr(oracle, "planned_cost", None)
+        if plan is None:
+            assert len(oracle.trials) == self.budget
+        else:
+            assert (len(oracle.trials), num_epochs(oracle)) == (plan.trials, plan.epochs)
+
+    @pytest.mark.parametrize("workers", [3, 20])
+    def test_batch_equals_single_asks(self, workers: int) -> None:
+        """Asking for many tuners at once gives the trials of asking one after the other."""
+        batched, single = self.of_space(), self.of_space()
+        outcome = unreliable(5)
+        for oracle in (batched, single):
+            oracle.max_consecutive_failed_trials = None
+        asked = play_in_batches(
+            batched, outcome, workers=workers, ask=lambda oracle, ids: oracle.create_trials(ids)
+        )
+        assert asked == play_in_batches(single, outcome, workers=workers, ask=one_by_one)
+        assert proposals(batched) == proposals(single)
+        assert max(map(len, asked)) > 1
+
+    def test_batch_is_saved_once_and_whole(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Three trials of one asking are one write of the oracle's file, which holds them all."""
+        oracle = self.of_space()
+        oracle._set_project_dir(str(tmp_path), "p")
+        saves: list[int] = []
+        save = oracle.save
+        monkeypatch.setattr(oracle, "save", lambda: (saves.append(1), save()))
+        trials = oracle.create_trials(["a", "b", "a", "c"])
+        assert len(trials) == len(saves) + 2 == 3
+        state = json.loads((tmp_path / "p" / "oracle.json").read_text())
+        assert state["start_order"] == [t.trial_id for t in trials]
+        assert oracle.create_trials(["c", "a"]) == [trials[2], trials[0]]
+        assert len(saves) == 1
+
+    def test_batch_ends_with_the_search(self) -> None:
+        """After the last trial a batch is the one answer to stop, and its tuner is forgotten."""
+        oracle = self.of_space()
+        play(oracle)
+        assert [t.status for t in oracle.create_trials(["late", "later"])] == ["STOPPED"]
+        assert not {"late", "later"} & oracle.tuner_ids
+        assert oracle.create_trials([]) == []
+
+    def test_state_survives_json(self) -> None:
+        """What `get_state` returns is JSON, and a state that was read equals the one written."""
+        oracle = self.of_space()
+        play(oracle, flaky, workers=2, stop_after=9)
+        state = oracle.get_state()
+        assert json.loads(json.dumps(state, allow_nan=False)) == state
+        other = self.of_space(seed=None)
+        other.trials = dict(oracle.trials)
+        other.set_state(json.loads(json.dumps(state)))
+        assert other.get_state() == state
+        assert other._tried_so_far == oracle._tried_so_far
+        assert len(other._tried_so_far) > 3
+
+    def test_interrupted_save_leaves_the_old_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """If the last step of a save fails, the file of before stands and no other is left."""
+        oracle = self.of_space()
+        oracle._set_project_dir(str(tmp_path), "p")
+        play(oracle, stop_after=2)
+        trial = oracle.create_trial("a")
+        files = {f: f.read_text() for f in tmp_path.rglob("*.json")}
+
+        def refuse(*_: Any) -> None:
+            raise OSError(5, "no more")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", refuse)
+            with pytest.raises(RunError, match="no more"):
+                oracle.save()
+            with pytest.raises(RunError, match="no more"):
+                finish(oracle, trial, 0.5)
+        assert {f: f.read_text() for f in tmp_path.rglob("*") if f.is_file()} == files
+        resumed = self.of_space()
+        resumed._set_project_dir(str(tmp_path), "p")
+        resumed.reload()
+        assert resumed.create_trial("a").trial_id == trial.trial_id
 
     def test_divergence_never_aborts(self) -> None:
         """A search in which every trial diverges ends by itself, without a best trial."""
@@ -386,8 +457,8 @@ class SeededContract(OracleContract):
         for seed in range(10):
             oracle = self.of_space(seed=seed)
             play(oracle, stop_after=6)
-            drawn += [values["x"] for values in proposals(oracle)]
-        assert len(set(drawn)) == len(drawn) == 60
+            drawn += [values["x"] for values in new_configurations(oracle)]
+        assert len(set(drawn)) == len(drawn) > 40
 
     def test_global_randomness_has_no_part(self) -> None:
         """Proposals neither read nor move Python's global random generator."""
@@ -407,6 +478,7 @@ class SeededContract(OracleContract):
             prior = {"x": NormalPrior(center=0.9, spread=0.001)}
             oracle = self.of_space(priors=prior, seed=seed)
             play(oracle, stop_after=6)
-            near += sum(abs(values["x"] - 0.9) < 0.01 for values in proposals(oracle))
-            total += 6
+            drawn = [abs(values["x"] - 0.9) < 0.01 for values in new_configurations(oracle)]
+            near += sum(drawn)
+            total += len(drawn)
         assert 0.35 * total < near < 0.65 * total

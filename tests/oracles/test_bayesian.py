@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import statistics
-import time
 from typing import Any
 
 import keras_tuner
+import numpy as np
 import pytest
 
 from smarttune.oracles import BayesianOracle, RandomOracle
+from smarttune.oracles._cube import Cube
+from smarttune.space import NormalPrior, WeightsPrior
 
-from .contract import CRASH, SeededContract, configuration, finish, loss, play, space
+from .contract import CRASH, SeededContract, configuration, loss, play, proposals, space
 
 
 class TestBayesianOracle(SeededContract):
@@ -26,8 +27,8 @@ class TestBayesianOracle(SeededContract):
 
 
 def explosive(trial_id: str, values: Any) -> float:
-    """Infinite above a learning rate of 1e-2, where random search spends a quarter of adam."""
-    return math.inf if values.get("rate", 0) > 1e-2 else loss(trial_id, values)
+    """Infinite above a learning rate of 3e-3, where random search spends a third of adam."""
+    return math.inf if values.get("rate", 0) > 3e-3 else loss(trial_id, values)
 
 
 def test_diverging_region_is_avoided() -> None:
@@ -44,11 +45,7 @@ def test_diverging_region_is_avoided() -> None:
 
 
 def test_crashing_branch_is_tried_less() -> None:
-    """A branch in which every trial crashes is tried less often than by random search.
-
-    TPE does not leave a choice altogether: over 12 seeds it still gave that branch 25 % of
-    the trials, plain Optuna 23 %, a uniform draw 50 %.
-    """
+    """A branch in which every trial crashes is tried less often than by random search."""
     counts = {}
     for cls in (BayesianOracle, RandomOracle):
         tried = 0
@@ -81,19 +78,6 @@ def test_model_beats_random_search(direction: str) -> None:
             best.append(sign * oracle.get_best_trials()[0].score)
         medians.append(statistics.median(best))
     assert medians[0] < 0.5 * medians[1]
-
-
-def test_proposal_is_quick_with_many_trials() -> None:
-    """With 200 finished trials a proposal takes less than 50 ms of processor time."""
-    oracle = BayesianOracle("val_loss", 300, hyperparameters=space(), seed=0)
-    play(oracle, stop_after=200)
-    seconds = []
-    for _ in range(5):
-        start = time.process_time()
-        trial = oracle.create_trial("t")
-        seconds.append(time.process_time() - start)
-        finish(oracle, trial, 1.0)
-    assert statistics.median(seconds) < 0.05
 
 
 def test_every_kind_of_hyperparameter_is_modelled() -> None:
@@ -135,13 +119,98 @@ def test_parallel_proposals_keep_apart() -> None:
     oracle = BayesianOracle("val_loss", 60, hyperparameters=space(), seed=0)
     play(oracle, stop_after=30)
     trials = [oracle.create_trial(str(i)) for i in range(8)]
-    assert len({t.hyperparameters.values["x"] for t in trials}) == 8
+    assert len({str(configuration(t)) for t in trials}) == 8
+    assert statistics.stdev(t.hyperparameters.values["x"] for t in trials) > 1e-3
 
 
-def test_optuna_is_left_as_it_was(caplog: pytest.LogCaptureFixture) -> None:
-    """Optuna's logger keeps its level, and proposals log nothing."""
-    before = logging.getLogger("optuna").level
-    oracle = BayesianOracle("val_loss", 20, hyperparameters=space(), seed=0)
-    play(oracle)
-    assert logging.getLogger("optuna").level == before
-    assert caplog.records == []
+def at(x: float, units: float, rate: float, weights: tuple[float, float]) -> dict[str, Any]:
+    """Priors on the branched space around one place."""
+    return {
+        "x": NormalPrior(center=x, spread=0.1),
+        "units": NormalPrior(center=units, spread=0.1),
+        "rate": NormalPrior(center=rate, spread=0.1),
+        "optimizer": WeightsPrior(weights=weights),
+    }
+
+
+# Around the best place of `loss` (a rate of 1e-3 is the middle of its range), and around the
+# worst.
+GOOD = at(0.3, 0.5, 0.5, (0.9, 0.1))
+WORST = at(1.0, 0.98, 0.99, (0.5, 0.5))
+
+
+def best_of(num_trials: int, num_seeds: int = 8, **options: Any) -> float:
+    """The mean over seeds of the best loss."""
+    best = []
+    for seed in range(num_seeds):
+        oracle = BayesianOracle(
+            "val_loss", num_trials, hyperparameters=space(), seed=seed, **options
+        )
+        play(oracle)
+        best.append(oracle.get_best_trials()[0].score)
+    return statistics.mean(best)
+
+
+def test_good_priors_help() -> None:
+    """With priors around the optimum a short search ends nearer to it than without."""
+    assert best_of(12, priors=GOOD) < 0.5 * best_of(12)
+
+
+def test_worst_priors_hurt_little() -> None:
+    """With priors around the worst place a search ends about as well as without."""
+    without = best_of(24)
+    assert best_of(24, priors=WORST) < without + 0.01
+
+
+def first(oracle: BayesianOracle) -> list[dict[str, Any]]:
+    """Play the first trials."""
+    play(oracle, stop_after=oracle.num_initial_points)
+    return proposals(oracle)
+
+
+def test_priors_are_judged_by_the_first_trials() -> None:
+    """Priors whose mode did worse than the median of even draws are left out, others are not."""
+    for priors, trusted in ((GOOD, True), (WORST, False)):
+        oracle = BayesianOracle("val_loss", 24, hyperparameters=space(), seed=0, priors=priors)
+        first(oracle)
+        assert oracle._trusts_priors(Cube(oracle.hyperparameters.space)) is trusted
+
+
+def test_first_trials_are_the_mode_and_even_draws() -> None:
+    """Without a recommendation the mode of the priors comes first, and half are even draws."""
+    oracle = BayesianOracle("val_loss", 24, hyperparameters=space(), seed=0, priors=GOOD)
+    values = first(oracle)
+    assert values[0] == {"x": 0.3, "units": 64, "optimizer": "adam", "rate": pytest.approx(1e-3)}
+    assert [abs(v["x"] - 0.3) < 0.35 for v in values[::2]] == [True] * 3
+    assert max(abs(v["x"] - 0.3) for v in values[1::2]) > 0.35
+
+
+def test_three_even_draws_follow_initial_trials() -> None:
+    """After recommended trials half of the others, three, are even draws."""
+    wanted = [{"x": 0.3, "optimizer": "adam"}, {"x": 0.4, "optimizer": "adam"}]
+    oracle = BayesianOracle(
+        "val_loss", 24, hyperparameters=space(), seed=0, priors=GOOD, initial_trials=wanted
+    )
+    assert oracle.num_initial_points == 7
+    assert [n for n in range(7) if oracle._is_even(n)] == [2, 4, 6]
+
+
+def test_even_draws_fill_the_cube() -> None:
+    """Sixteen first trials without priors leave no quarter of a range untried."""
+    for seed in range(5):
+        oracle = BayesianOracle(
+            "val_loss", 24, hyperparameters=space(), seed=seed, num_initial_points=16
+        )
+        assert {int(4 * values["x"]) for values in first(oracle)} == {0, 1, 2, 3}
+
+
+def test_trials_outside_a_changed_range_are_left_out() -> None:
+    """The model learns nothing from a trial that its range does not hold any more."""
+    oracle = BayesianOracle("val_loss", 40, hyperparameters=space(), seed=0)
+    play(oracle, stop_after=12)
+    narrow = space()
+    narrow.space[0].max_value = 0.5
+    points, y = oracle._data(Cube(narrow.space))
+    inside = [v["x"] <= 0.5 for v in proposals(oracle)]
+    assert len(points) == len(y) == sum(inside) < 12
+    assert np.nanmax(points.u[:, 0]) <= 1

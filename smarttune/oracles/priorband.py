@@ -1,0 +1,206 @@
+"""PriorBand: Hyperband that trusts a recommendation as far as it proves right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from smarttune.fidelity import Bracket, cost
+from smarttune.oracles._control import NO_BRACKET, control
+from smarttune.oracles._cube import Cube
+from smarttune.oracles._curves import CurveModel, Waiting, milestones
+from smarttune.oracles._domain import Values
+from smarttune.oracles._lineages import Lineages, Result
+from smarttune.oracles._outcomes import Proposal, idle_or_stopped, running
+from smarttune.oracles._prior_sampling import mutation, shares
+from smarttune.oracles.hyperband import HyperbandOracle
+
+# ours: configurations with a score before the model takes over.
+MIN_CONFIGURATIONS = 5
+
+# ours: the exponent of the priors in the model's choice is this over the number of
+# configurations. It is weak because half of the candidates come from the priors as well.
+PRIOR_EXPONENT = 0.0
+
+# ours: trials that wait to be taken up again; what a tuner keeps of each takes space.
+MAX_WAITING = 30
+
+
+class PriorBandOracle(HyperbandOracle):
+    """Trains the recommendation in full, then draws from its priors as far as they prove right.
+
+    Each new configuration of Hyperband's brackets comes from one of three sources (Mallik
+    et al. 2023, "PriorBand: Practical Hyperparameter Optimization in the Age of Deep
+    Learning", section 4): even draws, with a share of 1 / (1 + factor**rung); else the
+    priors or a mutation of the best configuration, in the proportion in which either
+    explains the best results of the highest rung that has some.
+
+    With `model`, a model of learning curves takes over after `MIN_CONFIGURATIONS` (see
+    `smarttune.oracles._curves`). It picks new configurations and decides which trials are
+    trained on, in steps half as wide as Hyperband's rungs. `docs/benchmarks.md` has what
+    that gains.
+
+    Args:
+        objective: A metric's name, a `keras_tuner.Objective`, a list of them, or None.
+        max_epochs: Epochs of a full training.
+        model: Whether the model takes over from the brackets.
+        **options: As of `HyperbandOracle`. `priors` and the first of `initial_trials` are
+            the recommendation; with the model, `hyperband_iterations` says only how many
+            epochs are spent, as many as that number of iterations would.
+
+    Raises:
+        OptionError: If epochs, factor and iterations do not fit together.
+    """
+
+    def __init__(
+        self, objective: Any = None, max_epochs: int = 100, *, model: bool = True, **options: Any
+    ) -> None:
+        super().__init__(objective, max_epochs, **options)
+        self.model = model
+        self._milestones = milestones(max_epochs, self.factor)
+        lowest = self.brackets[0].rungs[0].epochs
+        self._steps = [e for e in self._milestones if e > lowest]
+        self._steps.insert(0, lowest)
+        self._forget()
+
+    def propose(self, trial_id: str) -> Proposal:
+        """Return what the model chooses, or, before it knows enough, what the brackets need."""
+        self._lineages.read(self.trials, self.end_order)
+        if self._lineages.num_configurations < MIN_CONFIGURATIONS or not self.model:
+            return super().propose(trial_id)
+        initial = self._next_initial()
+        if initial is not None:
+            return self._begin(initial)
+        return self._chosen(trial_id)
+
+    def sample(self, trial_id: str, bracket: Bracket) -> Values | None:
+        """Return a new configuration from one of PriorBand's three sources."""
+        space = self.hyperparameters.space
+        rung = len(self.brackets) - 1 - bracket.number
+        best = self._incumbent()
+        parts = shares(
+            Cube(space),
+            self.priors,
+            rung=rung,
+            factor=self.factor,
+            top=self._top(),
+            best=best,
+        )
+        for attempt in range(self._max_collisions):
+            rng = self.rng(trial_id, attempt)
+            u = rng.random()
+            if best is not None and u < parts.best:
+                values = mutation(space, best, rng, self.priors)
+            else:
+                values = self.draw(rng, use_priors=u < parts.best + parts.prior)
+            if not self._duplicate(values):
+                return values
+        return self.new_values(trial_id)
+
+    def may_continue(self, trial_id: str) -> bool:
+        """Whether a finished trial may still be trained on, or is being trained on now."""
+        self._lineages.read(self.trials, self.end_order)
+        parents = (t.hyperparameters.values.get("tuner/trial_id") for t in self._ongoing())
+        if self._lineages.is_waiting(trial_id) or trial_id in parents:
+            return True
+        return not self.model and super().may_continue(trial_id)
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `get_state` returned."""
+        super().set_state(state)
+        self._forget()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what must be the same when a search is resumed."""
+        return {**super().settings(), "model": self.model}
+
+    # The brackets.
+
+    def _incumbent(self) -> Values | None:
+        """The best configuration, once a first bracket's worth of epochs was spent."""
+        spent = self._lineages.num_epochs >= cost(self.brackets[:1]).epochs
+        if not (spent and self._lineages.results.get(self.max_epochs)):
+            return None
+        every = [r for results in self._lineages.results.values() for r in results]
+        return min(every, key=lambda result: result.score).values
+
+    def _top(self) -> list[Result]:
+        """The best results of the highest rung with as many as one promotion needs."""
+        for epochs in sorted(self._lineages.results, reverse=True):
+            results = self._lineages.results[epochs]
+            if len(results) >= self.factor:
+                ranked = sorted(results, key=lambda result: result.score)
+                return ranked[: max(len(results) // self.factor, self.factor)]
+        return []
+
+    # The model.
+
+    def _chosen(self, trial_id: str) -> Proposal:
+        lineages, space = self._lineages, self.hyperparameters.space
+        cube = Cube(space)
+        choice = self._model.choose(
+            cube,
+            lineages.rows,
+            lineages.waiting,
+            [(t.hyperparameters.values, self._share(t)) for t in self._ongoing()],
+            priors=self.priors,
+            prior_weight=PRIOR_EXPONENT / lineages.num_configurations,
+            rng=np.random.default_rng(self.rng(f"model {trial_id.lstrip('0')}").getrandbits(64)),
+        )
+        if choice.waiting is not None:
+            return self._continue(choice.waiting)
+        for row in choice.new.u:
+            values = cube.decode(row)
+            if not self._duplicate(values):
+                return self._begin(values)
+        drawn = self.new_values(trial_id)
+        if drawn is not None:
+            return self._begin(drawn)
+        # The space is exhausted; what waits may still be trained on, the furthest first.
+        waiting = max(lineages.waiting, key=lambda w: w.share, default=None)
+        return (
+            idle_or_stopped(bool(self.ongoing_trials))
+            if waiting is None
+            else self._continue(waiting)
+        )
+
+    def _begin(self, values: Values) -> Proposal:
+        return self._affordable(
+            {**values, **control(0, self._steps[0], bracket=NO_BRACKET, rung=0)}
+        )
+
+    def _continue(self, waiting: Waiting) -> Proposal:
+        self._lineages.take(waiting.trial_id)
+        done = round(waiting.share * self.max_epochs)
+        rung = next(i for i, epochs in enumerate(self._steps) if epochs > done)
+        steer = control(
+            done, self._steps[rung], bracket=NO_BRACKET, rung=rung, parent=waiting.trial_id
+        )
+        return self._affordable({**waiting.values, **steer})
+
+    def _affordable(self, values: Values) -> Proposal:
+        """Propose, unless the epochs of the planned iterations are spent."""
+        plan = self.planned_cost
+        if plan is None:
+            return running(values)
+        started = sum(_paid(t.hyperparameters.values) for t in self.trials.values())
+        if started + _paid(values) <= plan.epochs:
+            return running(values)
+        return idle_or_stopped(bool(self.ongoing_trials))
+
+    def _ongoing(self) -> list[Any]:
+        return list(self.ongoing_trials.values())
+
+    def _share(self, trial: Any) -> float:
+        return self._lineages.epochs_of(trial) / self.max_epochs
+
+    def _forget(self) -> None:
+        """Start anew from the trials, which are all there is to know."""
+        self._model = CurveModel()
+        self._lineages = Lineages(self.objective, self._milestones, MAX_WAITING)
+
+
+def _paid(values: Mapping[str, Any]) -> int:
+    return int(values["tuner/epochs"]) - int(values["tuner/initial_epoch"])
