@@ -13,7 +13,8 @@ from smarttune.version import __version__
 if TYPE_CHECKING:
     from smarttune.errors import SmartTuneError
     from smarttune.facts import Facts
-    from smarttune.job import resume, search
+    from smarttune.job import plan, resume, search
+    from smarttune.learning import learn
     from smarttune.models import HyperModel, narrow
     from smarttune.oracles import BayesianOracle, GridOracle, HyperbandOracle, RandomOracle
     from smarttune.recommendation import Recommendation, recommend
@@ -42,8 +43,10 @@ _HOMES = {
     "TrialPolicy": "tuning",
     "TrialRecord": "trials",
     "find_learning_rate": "training",
+    "learn": "learning",
     "load_rulebook": "rulebook",
     "narrow": "models",
+    "plan": "job",
     "recommend": "recommendation",
     "resume": "job",
     "search": "job",
@@ -67,8 +70,10 @@ __all__ = [
     "TrialRecord",
     "__version__",
     "find_learning_rate",
+    "learn",
     "load_rulebook",
     "narrow",
+    "plan",
     "recommend",
     "resume",
     "search",

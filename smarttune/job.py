@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from smarttune.data import Dataset
     from smarttune.data.dataset import ReadOptions
     from smarttune.training.range_test import RangeTest
+    from smarttune.tuning.outlook import SearchPlan
     from smarttune.tuning.preparing import SearchJob
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -61,6 +62,7 @@ def search(
     seed: int = 0,
     deterministic: bool = False,
     adapt: bool = True,
+    portfolio: str | Path = "auto",
     confirm: bool = True,
     refit: bool = False,
     facts: Mapping[str, Value] | Facts | None = None,
@@ -95,6 +97,9 @@ def search(
             slower (see `smarttune.training.determinism`).
         adapt: Whether rules that read the trials so far change ranges, the length of trials and
             the end of the search on its way (see `smarttune.tuning.adapting`).
+        portfolio: Configurations that were good on other data are tried after the
+            recommendation: `auto` for those that come with SmartTune and suit the search, `none`,
+            or a file that `smarttune learn` wrote.
         confirm: Train the finalists again, with other seeds or on folds of small tables, and
             let the best of them on average win. Under a time limit a share of it is kept for
             that; limits of trials and epochs do not count it.
@@ -119,26 +124,21 @@ def search(
     began = _now()
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
-    from smarttune.preparation import measured, prepare
+    from smarttune.preparation import measured, prepare, timed
     from smarttune.tuning.costs import checked_costs
+    from smarttune.tuning.outlook import limits_of
     from smarttune.tuning.preparing import with_budget
+    from smarttune.tuning.starting import starting
     from smarttune.tuning.strategies import check_strategy
 
-    against = checked_costs(against, strategy)
     if strategy != "auto":
         check_strategy(strategy)
     if deterministic:
         from smarttune.training.determinism import make_deterministic
 
         make_deterministic(seed)
-    pins = dict(pinned or {})
-    # What the user decides, rules must know: a constant rate suits rungs, say.
-    decided = {
-        "training.precision": precision,
-        "search.strategy": strategy,
-        "search.objective": f"val_{objective.removeprefix('val_')}" if objective else "auto",
-    }
-    pins |= {name: value for name, value in decided.items() if value != "auto"}
+    pins = _pins(pinned, precision, strategy, objective)
+    against = checked_costs(against, str(pins.get("search.strategy", "auto")))
     book = rulebook_of(rules, select, ignore)
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.
@@ -160,6 +160,13 @@ def search(
     )
     share = None if budget.seconds is None else PROBING_SHARE * budget.seconds
     prepared = measured(prepared, seconds=share, on_event=on_event)
+    if budget.seconds is not None:
+        prepared = timed(
+            prepared,
+            lambda: limits_of(budget, _now() - began, confirms=confirm, refits=refit),
+            seconds=share,
+            on_event=on_event,
+        )
     suggestion, job = prepared.suggestion, prepared.job
     chosen = check_strategy(str(suggestion.recommendation.value("search.strategy", "random")))
     budget = with_budget(budget, suggestion.recommendation)
@@ -169,10 +176,43 @@ def search(
     manifest |= {"deterministic": deterministic, "confirm": confirm, "refit": refit}
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
     manifest |= {"adapt": adapt, "against": list(against)}
+    manifest |= {"portfolio": starting(job, portfolio, chosen, budget)}
     job.check(chosen, budget, against)
     path = Path(run) if run is not None else _default_path(suggestion)
     made = _create(path, manifest, job, prepared.range_tests)
     return _carry_out(made, job, budget, book, began=began, spent=0.0, on_event=on_event)
+
+
+def plan(
+    data: Any,
+    target: Any = None,
+    *,
+    time: str | float | None = None,  # noqa: A002
+    trials: int | None = None,
+    epochs: int | None = None,
+    **options: Any,
+) -> SearchPlan:
+    """Say what `search` would do with a budget, after some epochs of the recommended network.
+
+    Args:
+        data: As in `search`.
+        target: As in `search`.
+        time: As in `search`.
+        trials: As in `search`.
+        epochs: As in `search`.
+        **options: `strategy`, `confirm`, `refit`, `facts`, `pinned`, `rules`, `seed`, `problem`,
+            `drop`, `on_event`, and what the source does not tell, all as in `search`.
+
+    Raises:
+        SmartTuneError: For anything the user can mend.
+    """
+    budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
+    prepare_backend()
+    from smarttune.preparation import planned
+
+    rulebook = rulebook_of(options.pop("rules", None))
+    options |= {"probing_share": PROBING_SHARE, "rulebook": rulebook}
+    return planned(data, target, budget=budget, **options)
 
 
 def resume(
@@ -203,14 +243,10 @@ def resume(
     """
     began = _now()
     prepare_backend()
-    from smarttune.preparation import job_of
-
     run = run if isinstance(run, Run) else Run.load(run)
     manifest = run.manifest
     book = rulebook_of(rules, manifest["rules"]["select"], manifest["rules"]["ignore"])
-    dataset = _same_data(run, data, target)
-    suggestion = Suggestion(run.recommendation, run.fingerprint, dataset, book)
-    job = job_of(suggestion, run.objective, manifest["seed"], manifest["test_fraction"])
+    job = job_of_run(run, data, target)
     if manifest.get("deterministic"):
         from smarttune.training.determinism import make_deterministic
 
@@ -221,6 +257,41 @@ def resume(
         seconds = parse_duration(time) if isinstance(time, str) else time
         budget = Budget(None if seconds is None else seconds + spent, trials, epochs)
     return _carry_out(run, job, budget, book, began=began, spent=spent, on_event=on_event)
+
+
+def _pins(
+    pinned: Mapping[str, Value] | None, precision: str, strategy: str, objective: str | None
+) -> dict[str, Value]:
+    """What the user decides, which rules must know: a constant rate suits rungs, say."""
+    decided = {
+        "training.precision": precision,
+        "search.strategy": strategy,
+        "search.objective": f"val_{objective.removeprefix('val_')}" if objective else "auto",
+    }
+    return {**(pinned or {}), **{n: value for n, value in decided.items() if value != "auto"}}
+
+
+def job_of_run(run: Run, data: Any = None, target: Any = None) -> SearchJob:
+    """The search that a run was made for, from its record and its data.
+
+    Args:
+        run: The run.
+        data: The data again, where they were not a file.
+        target: The target again, likewise.
+
+    Raises:
+        SmartTuneError: If its data cannot be read or have changed.
+    """
+    from smarttune.tuning.preparing import SearchJob
+
+    return SearchJob(
+        _same_data(run, data, target),
+        run.fingerprint,
+        run.recommendation,
+        run.objective,
+        run.manifest["seed"],
+        run.manifest["test_fraction"],
+    )
 
 
 def _reading(on_event: OnEvent) -> Callable[[float], None]:
@@ -244,6 +315,7 @@ def _carry_out(
     from smarttune.tuning.confirming import CONFIRMATION_SHARE, REFIT_SHARE, EarlierClock, confirm
     from smarttune.tuning.finishing import finish
     from smarttune.tuning.living import adaptation
+    from smarttune.tuning.starting import announce, first_values, told
     from smarttune.tuning.tuner import SmartTuner
 
     clock = Clock(budget.seconds, spent=spent + _now() - began)
@@ -253,7 +325,12 @@ def _carry_out(
     trials_clock = EarlierClock(clock, later + (CONFIRMATION_SHARE if confirms else 0.0))
     run.study.space = job.space
     tuner = SmartTuner(
-        job.oracle(run.manifest["strategy"], budget, run.manifest.get("against", ())),
+        job.oracle(
+            run.manifest["strategy"],
+            budget,
+            run.manifest.get("against", ()),
+            further=first_values(run),
+        ),
         job.hypermodel(),
         run=run,
         policy=job.policy(),
@@ -263,9 +340,11 @@ def _carry_out(
         adapt=adaptation(run, job, book),
     )
     _announce(run, on_event, "search_started", budget, job)
+    announce(run, on_event)
     tuner.search(job.training_data)
     found = confirm(run, job, EarlierClock(clock, later), on_event) if confirms else None
     found = {**finish(run, job, clock, found), "seconds": clock.elapsed}
+    found["extras"] |= told(run)
     report = summarize(run, found, book)
     write_report(run, report)
     line = run.note("search_finished", seconds=report["seconds"], best=report["best"]["score"])
@@ -302,7 +381,7 @@ def _manifest(suggestion: Suggestion, budget: Budget, job: SearchJob) -> dict[st
             "rows": len(dataset.features),
         },
         "command": sys.argv,
-        "environment": _environment(),
+        "environment": environment(),
     }
 
 
@@ -329,7 +408,8 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """Versions of Python, the platform and the packages on which results depend."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in _VERSIONED:
         try:

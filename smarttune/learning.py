@@ -38,6 +38,7 @@ from smarttune.portfolio import (
 from smarttune.space import SearchSpace, Value
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning import Run, parse_duration
+from smarttune.tuning.budget import Clock
 from smarttune.version import __version__
 
 if TYPE_CHECKING:
@@ -114,8 +115,11 @@ class Source:
         return int(value("search.max_epochs") or value("training.epochs"))
 
     def full_trials(self) -> list[TrialRecord]:
-        """Scored trials that were allowed a full training, the best first."""
-        return [r for r in self.log.ranked() if r.max_epochs >= self.longest]
+        """Scored trials that had a full training, the best first."""
+        from smarttune.tuning.watching import TIME_LIMIT
+
+        ranked = (r for r in self.log.ranked() if r.message != TIME_LIMIT)
+        return [r for r in ranked if r.max_epochs >= self.longest]
 
     def task(self, about: Mapping[str, str]) -> Task:
         """How the portfolio tells of its data."""
@@ -236,18 +240,26 @@ class _Lesson:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     @cached_property
-    def candidates(self) -> list[dict[str, Value]]:
-        """Distinct configurations: the best of each run, then the second best, and so on."""
+    def origins(self) -> list[tuple[str, dict[str, Value]]]:
+        """Distinct configurations with the names of their data.
+
+        The best of each run come first, then the second best, and so on.
+        """
         queues = [list(self._best_of(source)) for source in self.sources]
-        found: list[dict[str, Value]] = []
+        found: list[tuple[str, dict[str, Value]]] = []
         for place in range(max(map(len, queues))):
-            for queue in queues:
-                if place < len(queue) and queue[place] not in found:
-                    found.append(queue[place])
+            for source, queue in zip(self.sources, queues, strict=True):
+                if place < len(queue) and all(queue[place] != v for _, v in found):
+                    found.append((source.name, queue[place]))
         return found
 
+    @property
+    def candidates(self) -> list[dict[str, Value]]:
+        """Distinct configurations."""
+        return [values for _, values in self.origins]
+
     def _best_of(self, source: Source) -> Iterator[dict[str, Value]]:
-        found = []
+        found: list[dict[str, Value]] = []
         for record in source.full_trials() or source.log.ranked():
             values = carried(record, source.space)
             if values not in found and len(found) < self.num_best:
@@ -348,8 +360,9 @@ class _Lesson:
                     None if score is None else scale.regret(score)
                     for score, scale in zip(row, scales, strict=True)
                 ),
+                origin=origin,
             )
-            for values, row in zip(self.candidates, self.scores, strict=True)
+            for (origin, values), row in zip(self.origins, self.scores, strict=True)
         ]
         kind = self.sources[0].kind
         return Portfolio(
@@ -389,7 +402,8 @@ class _Scale:
     def regret(self, score: float) -> float:
         """How far a score is from the best known one."""
         width = self.middling - self.best
-        return round((score - self.best) / width, DIGITS) if width else 0.0
+        # Adding 0.0 makes a zero of either sign a plain one.
+        return round((score - self.best) / width, DIGITS) + 0.0 if width else 0.0
 
     def about(self) -> dict[str, str]:
         """The two scores as text."""
@@ -434,20 +448,28 @@ def _seed(source: Source) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+class _WholeClock(Clock):
+    """A clock on which training may take all of the time; nothing comes after it."""
+
+    @property
+    def training_ends(self) -> float | None:
+        """Elapsed seconds at which the training must have stopped."""
+        return self.seconds
+
+
 def _trained(source: Source, values: Mapping[str, Value], ends: float) -> dict[str, Any] | None:
     """Train a configuration on a run's data.
 
     Returns:
         What came of it, fit for JSON; None if the time does not suffice.
     """
-    from smarttune.tuning.budget import Clock
     from smarttune.tuning.repeating import Repetition, repeated
 
     left = ends - clocks.monotonic()
     usual = min((r.seconds for r in source.full_trials()), default=0.0)
     if left <= usual:
         return None
-    clock = _WholeClock(None if math.isinf(left) else left, Clock)
+    clock = _WholeClock(None if math.isinf(left) else left)
     record = TrialRecord(
         trial_id=_BY_HAND, values=dict(values), outcome="completed", max_epochs=source.longest
     )

@@ -31,7 +31,7 @@ from smarttune.rulebook import yaml as strict_yaml
 from smarttune.rulebook.load import builtin_folder
 from smarttune.space import SearchSpace, Value
 
-SCHEMA = "smarttune/portfolio@1"
+SCHEMA: Literal["smarttune/portfolio@1"] = "smarttune/portfolio@1"
 
 # Facts by which tasks are compared; all counts, so their logarithms are.
 COMPARED = ("data.num_samples", "data.num_features", "data.num_classes")
@@ -81,10 +81,12 @@ class Candidate(_Model):
         values: Hyperparameters by canonical name.
         regrets: For each task, 0 for the best known score and 1 for that of a middling
             configuration; None where it was not tried or failed.
+        origin: The task whose run brought it; "" if none did.
     """
 
     values: dict[str, Value]
     regrets: tuple[FiniteFloat | None, ...]
+    origin: str = ""
 
 
 class Portfolio(_Model):
@@ -141,8 +143,8 @@ class Portfolio(_Model):
 
     def fitted(self, space: SearchSpace) -> Portfolio:
         """The same portfolio with only what fits a space, moved into it."""
-        moved = ((fitting(c.values, space), c.regrets) for c in self.candidates)
-        kept = (Candidate(values=v, regrets=r) for v, r in moved if v is not None)
+        moved = ((fitting(c.values, space), c) for c in self.candidates)
+        kept = (c.model_copy(update={"values": v}) for v, c in moved if v is not None)
         return self.model_copy(update={"candidates": tuple(kept)})
 
     def suits(self, recommendation: Recommendation) -> bool:
@@ -198,7 +200,8 @@ def nearness(facts: Facts, tasks: Sequence[Task]) -> NDArray[np.float64]:
     here = {name: facts.value(name) for name in (*COMPARED, PROBLEM)}
     squares = np.array([_distance(here, task.facts) for task in tasks])
     near = np.exp(-(squares - squares.min(initial=math.inf)) / WIDTH**2)
-    return np.maximum(near, LEAST_WEIGHT)
+    weights: NDArray[np.float64] = np.maximum(near, LEAST_WEIGHT)
+    return weights
 
 
 def _distance(one: Mapping[str, Any], other: Mapping[str, Value]) -> float:
@@ -227,13 +230,10 @@ def fitting(values: Mapping[str, Value], space: SearchSpace) -> dict[str, Value]
         if not space.is_active(dimension.name, moved):
             continue
         value = values.get(dimension.name.partition("[")[0], dimension.value)
-        if not dimension.range.contains(value):
-            if isinstance(value, (str, bool)):
-                return None
-            value = dimension.range.clamp(value)
-            if isinstance(value, (str, bool)):
-                return None
-        moved[dimension.name] = value
+        moved[dimension.name] = nearest = dimension.range.clamp(value)
+        is_open = dimension.range.contains(value)
+        if not is_open and any(isinstance(v, (str, bool)) for v in (value, nearest)):
+            return None
     return moved
 
 
@@ -289,7 +289,7 @@ def portfolios_for(asked: str | Path, recommendation: Recommendation) -> list[Po
     Raises:
         DataError: If a file cannot be read or is no portfolio.
     """
-    if asked == NONE:
+    if asked == 'no':
         return []
     if asked != AUTO:
         return [read_portfolio(Path(asked))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +13,19 @@ from smarttune.objectives import Direction, Objective, objective
 from smarttune.rulebook import Rulebook
 from smarttune.space import Value
 from smarttune.suggestion import Suggestion, make_suggestion, suggestion_of
-from smarttune.tuning.preparing import SearchJob
+from smarttune.tuning.budget import Budget
+from smarttune.tuning.forecasting import Limits, Pace
+from smarttune.tuning.outlook import (
+    SearchPlan,
+    limits_of,
+    narrowed,
+    num_full_trainings,
+    plan_of_search,
+)
+from smarttune.tuning.preparing import SearchJob, with_budget
 from smarttune.tuning.probing import probe
+from smarttune.tuning.strategies import check_strategy
+from smarttune.tuning.timing import paces
 
 if TYPE_CHECKING:
     from smarttune.training.range_test import RangeTest
@@ -22,6 +33,8 @@ if TYPE_CHECKING:
 # ours: rows held back for one honest test at the end; a large table needs a smaller share.
 TEST_FRACTION = 0.15
 MAX_TEST_ROWS = 10_000
+
+_HOW_TIMED = "some epochs of the recommended network"
 
 MOST_SEEDS = 2**31  # Keras takes signed 32-bit seeds
 
@@ -38,6 +51,8 @@ class Preparation:
         declared: Facts that the user declared, or that follow from what was asked.
         pinned: Hyperparameters that the user fixed.
         range_tests: Family to the learning-rate range test of its recommended network.
+        families: Family to the facts that were measured on its network.
+        paces: Family to how fast its network trains.
     """
 
     suggestion: Suggestion
@@ -45,6 +60,8 @@ class Preparation:
     declared: Facts
     pinned: Mapping[str, Value]
     range_tests: Mapping[str, RangeTest] = field(default_factory=dict)
+    families: Mapping[str, Facts] = field(default_factory=dict)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
 
 def prepare(
@@ -134,7 +151,121 @@ def measured(
         job = prepared.job.with_recommendation(suggestion.recommendation)
         tests = {**prepared.range_tests, **probes.range_tests}
         prepared = replace(prepared, suggestion=suggestion, job=job, range_tests=tests)
-    return prepared
+    return replace(prepared, families=families)
+
+
+def timed(
+    prepared: Preparation,
+    limits: Callable[[], Limits],
+    *,
+    seconds: float | None = None,
+    on_event: OnEvent | None = None,
+) -> Preparation:
+    """Time the recommended networks, and let rules shorten trials and vary less by it.
+
+    Args:
+        prepared: What is known so far.
+        limits: Says, once the networks are timed, what the trials may spend.
+        seconds: Wall time that timing may take; None means no limit.
+        on_event: Called before and after.
+    """
+    tell = on_event if on_event is not None else lambda event: None
+    tell({"event": "probing", "family": prepared.job.families[0]})
+    found = paces(prepared.job, seconds=seconds)
+    prepared = replace(prepared, paces=found)
+    pace = found.get(prepared.job.families[0])
+    left = limits()
+    if pace is None or left.seconds is None:
+        return prepared
+    tell({"event": "timed", "seconds_per_epoch": pace.seconds_per_epoch, "startup": pace.startup})
+    prepared = _knowing(prepared, {"budget.seconds_per_epoch": pace.seconds_per_epoch}, _HOW_TIMED)
+    # The length of a full training follows from the first fact, their number from both.
+    trainings = num_full_trainings(left, prepared.job.max_epochs, pace)
+    return _knowing(prepared, {"budget.num_full_trainings": trainings}, _HOW_TIMED)
+
+
+def _knowing(prepared: Preparation, found: Mapping[str, Any], how: str) -> Preparation:
+    """Recommend with further facts, which declared ones outdo, and narrow by the budget."""
+    declared = Facts.of(found, origin="measured", how=how) | prepared.declared
+    suggestion = _again(
+        prepared.suggestion, declared, prepared.pinned, families=prepared.families or None
+    )
+    suggestion = replace(suggestion, recommendation=narrowed(suggestion.recommendation))
+    job = prepared.job.with_recommendation(suggestion.recommendation)
+    return replace(prepared, suggestion=suggestion, job=job, declared=declared)
+
+
+def planned(  # noqa: PLR0913 -- what a search is asked
+    data: Any,
+    target: Any,
+    *,
+    budget: Budget,
+    rulebook: Rulebook,
+    probing_share: float,
+    strategy: str = "auto",
+    confirm: bool = True,
+    refit: bool = False,
+    facts: Mapping[str, Value] | Facts | None = None,
+    pinned: Mapping[str, Value] | None = None,
+    on_event: OnEvent | None = None,
+    seed: int = 0,
+    problem: str | None = None,
+    drop: Sequence[str] = (),
+    **source: Any,
+) -> SearchPlan:
+    """Prepare a search as it would be prepared, and say what it would do.
+
+    Args:
+        data: This and what is not named below as in `smarttune.search`.
+        target: See `data`.
+        budget: What the search may spend.
+        rulebook: The rules.
+        probing_share: Of a time budget, what each kind of measurement may take.
+        strategy: See `data`.
+        confirm: See `data`.
+        refit: See `data`.
+        facts: See `data`.
+        pinned: See `data`.
+        on_event: Called when a measurement begins and ends.
+        seed: See `data`.
+        problem: See `data`.
+        drop: See `data`.
+        **source: What the source itself does not tell.
+    """
+    began = time.monotonic()
+    declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
+    pins = dict(pinned or {})
+    if strategy != "auto":
+        pins["search.strategy"] = check_strategy(strategy)
+    asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
+    prepared = prepare(
+        data,
+        target,
+        declared=asked | declared,
+        pinned=pins,
+        rulebook=rulebook,
+        seed=seed,
+        problem=problem,
+        drop=drop,
+        source=source,
+    )
+    share = None if budget.seconds is None else probing_share * budget.seconds
+    prepared = measured(prepared, seconds=share, on_event=on_event)
+
+    def limits() -> Limits:
+        return limits_of(budget, time.monotonic() - began, confirms=confirm, refits=refit)
+
+    prepared = timed(prepared, limits, seconds=share, on_event=on_event)
+    made = prepared.suggestion.recommendation
+    return plan_of_search(
+        prepared.job,
+        with_budget(budget, made),
+        check_strategy(str(made.value("search.strategy", "random"))),
+        paces=prepared.paces,
+        prepared=time.monotonic() - began,
+        confirms=confirm,
+        refits=refit,
+    )
 
 
 def job_of(suggestion: Suggestion, goal: Objective, seed: int, test_fraction: float) -> SearchJob:

@@ -8,7 +8,9 @@ import typer
 
 import smarttune
 from smarttune.cli import rules
+from smarttune.cli.learn import learn
 from smarttune.cli.lr_find import lr_find
+from smarttune.cli.plan import plan
 from smarttune.cli.runs import export, predict, show
 from smarttune.cli.search import resume, search
 from smarttune.cli.suggest import suggest
@@ -21,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
-for command in (suggest, lr_find, search, resume, show, predict, export):
+for command in (suggest, lr_find, plan, search, resume, show, predict, export, learn):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 

@@ -115,10 +115,16 @@ def predict(
 def export(
     run: RunArgument,
     output: Annotated[Path, typer.Argument(help="Where to write the model, *.keras.")],
+    trial: Annotated[
+        str | None,
+        typer.Option(help="Another trial than the best, such as one of the Pareto front."),
+    ] = None,
 ) -> None:
     """Write the best model, preprocessing inside, as one Keras file.
 
-    Example: `smarttune export runs/data-20260101-120000 model.keras`
+    Examples:
+    - `smarttune export runs/data-20260101-120000 model.keras`
+    - `smarttune export runs/data-20260101-120000 small.keras --trial 0007`
     """
     from smarttune.files import write_bytes
     from smarttune.tuning import Run
@@ -139,7 +145,16 @@ def export(
             expected="a model.keras in the run",
             mend="`smarttune predict` works without it.",
         )
-    write_bytes(output, opened.model_path.read_bytes())
+    if trial is None:
+        write_bytes(output, opened.model_path.read_bytes())
+    else:
+        from smarttune.backend import prepare_backend
+        from smarttune.job import job_of_run
+
+        prepare_backend()
+        from smarttune.tuning.exporting import export_model
+
+        export_model(opened, job_of_run(opened), trial, output)
     typer.echo(
         f"{output}: load it with keras.saving.load_model; "
         f"it takes {_TAKES[opened.manifest['kind']]}.",

@@ -85,6 +85,9 @@ def search(
         bool,
         typer.Option("--adapt/--no-adapt", help="Whether results change the space on the way."),
     ] = True,
+    portfolio: Annotated[
+        str, typer.Option(help="Configurations tried early: auto | none | FILE of `learn`.")
+    ] = "auto",
     problem: Annotated[
         str | None, typer.Option(help="What is predicted: " + " | ".join(PROBLEMS))
     ] = None,
@@ -154,6 +157,7 @@ def search(
             seed=seed,
             deterministic=deterministic,
             adapt=adapt,
+            portfolio=portfolio,
             confirm=confirm,
             refit=refit,
             facts=declared_facts(facts, fact),

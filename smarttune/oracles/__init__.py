@@ -10,6 +10,7 @@ from smarttune.oracles.asha import AshaOracle
 from smarttune.oracles.bayesian import BayesianOracle
 from smarttune.oracles.cma import CMAOracle
 from smarttune.oracles.evolution import EvolutionOracle
+from smarttune.oracles.gradient import GradientOracle
 from smarttune.oracles.grid import GridOracle
 from smarttune.oracles.hyperband import HyperbandOracle
 from smarttune.oracles.i_epoch import IEpochOracle
@@ -35,6 +36,7 @@ STRATEGIES: dict[str, type[RepairedOracle]] = {
     "priorband": PriorBandOracle,
     "i_epoch": IEpochOracle,
     "nsga2": NSGA2Oracle,
+    "gradient": GradientOracle,
 }
 
 __all__ = [
@@ -43,6 +45,7 @@ __all__ = [
     "BayesianOracle",
     "CMAOracle",
     "EvolutionOracle",
+    "GradientOracle",
     "GridOracle",
     "HyperbandOracle",
     "IEpochOracle",

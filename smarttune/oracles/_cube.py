@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr  # type: ignore[import-untyped]
+from scipy.special import log_ndtr, ndtr, ndtri  # type: ignore[import-untyped]
 
 from smarttune.oracles import _domain
 from smarttune.oracles._domain import Values
@@ -158,7 +158,7 @@ class Cube:
         drawn = uniform.copy()
         for column, axis, prior in self._with_prior(priors):
             _domain.draw(axis.hp, 0.5, prior)  # refuses weights that do not fit
-            drawn[:, column] = [prior.quantile(float(v)) for v in uniform[:, column]]
+            drawn[:, column] = _quantiles(prior, uniform[:, column])
         return drawn
 
     def mode(self, priors: Mapping[str, Prior]) -> Points:
@@ -299,6 +299,15 @@ class _Axis:
         name = self.hp.name
         holds = [condition.is_active({name: self.value(float(v))}) for v in unique]
         return np.array(holds, dtype=bool)[inverse]
+
+
+def _quantiles(prior: Prior, u: FloatArray) -> FloatArray:
+    """Return `prior.quantile` of many draws at once."""
+    if not isinstance(prior, NormalPrior):
+        return np.array([prior.quantile(float(v)) for v in u])
+    below, above = ndtr((np.array([0.0, 1.0]) - prior.center) / prior.spread)
+    inside = np.clip(below + u * (above - below), 1e-15, 1 - 1e-15)
+    return np.asarray(np.clip(prior.center + prior.spread * ndtri(inside), 0.0, 1.0))
 
 
 def _log_density(prior: Prior, unit: FloatArray) -> FloatArray:

@@ -35,6 +35,7 @@ from smarttune.oracles import _domain, _outcomes, _project, _reshaping
 from smarttune.oracles._domain import Values
 from smarttune.oracles._options import OracleOptions, locked
 from smarttune.oracles._outcomes import Proposal
+from smarttune.oracles.directions import with_direction
 from smarttune.space import Dimension, Prior, Value
 
 # ours: half of the draws follow the priors, the other half is uniform, so that a wrong prior
@@ -65,7 +66,7 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         self.priors: dict[str, Prior] = dict(given.pop("priors", None) or {})
         self.persist = bool(given.pop("persist", True))
         # Any seed but 0 and None keeps KerasTuner away from the global random generator.
-        super().__init__(objective=objective, max_trials=max_trials, seed=1, **given)
+        super().__init__(with_direction(objective), max_trials=max_trials, seed=1, **given)
         self.seed: int = secrets.randbits(31) if seed is None else int(seed)
         self._seed_state = self.seed
         self.verbose = 0

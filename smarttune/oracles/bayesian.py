@@ -54,8 +54,8 @@ class BayesianOracle(RepairedOracle):
     Beliefs").
 
     Priors may be wrong. If the trial where they are densest did worse than the
-    median of the even draws, they are left out; and one proposal in four always
-    leaves them out.
+    median of the even draws, they are left out, and even draws make up for the
+    trials that they spent; and one proposal in four always leaves them out.
 
     Trials that diverged or crashed count as the worst finite score, so that
     their region is tried less; KerasTuner's own Bayesian oracle scores an infinite
@@ -93,7 +93,7 @@ class BayesianOracle(RepairedOracle):
         values: Values | None = None
         if cube.num_dimensions:
             data = self._data(cube)
-            if data is None:
+            if data is None or self._owes_even_draws(cube, int(trial_id)):
                 values = self._first_new(cube, self._designed(cube, trial_id))
             else:
                 values = self._first_new(cube, self._promising(cube, trial_id, *data))
@@ -127,7 +127,7 @@ class BayesianOracle(RepairedOracle):
     def _designed(self, cube: Cube, trial_id: str) -> Points:
         """Return the point of a trial before the model takes over."""
         number = int(trial_id)
-        if self._is_even(number):
+        if self._is_even(number) or self._owes_even_draws(cube, number):
             return cube.snap(self._evenly(cube, number))
         if number == 0:
             return cube.mode(self.priors)
@@ -141,6 +141,17 @@ class BayesianOracle(RepairedOracle):
         # Where nothing is recommended, the first trial is the mode of the priors.
         first = 0 if self.initial_trials else 1
         return after >= first and (after - first) % 2 == 0
+
+    def _owes_even_draws(self, cube: Cube, number: int) -> bool:
+        """Whether a trial makes up for one that priors spent, which then proved wrong.
+
+        What was tried around a bad place says little about good ones; a whole branch may look
+        bad for it.
+        """
+        after = range(len(self.initial_trials), self.num_initial_points)
+        spent = sum(not self._is_even(n) for n in after)
+        late = 0 <= number - self.num_initial_points < spent
+        return late and bool(self.priors) and not self._trusts_priors(cube)
 
     def _evenly(self, cube: Cube, number: int) -> FloatArray:
         """Return the draws of one point of a sequence that fills the cube evenly.

@@ -37,18 +37,27 @@ def report_html(report: Mapping[str, Any], log: TrialLog, recommendation: Recomm
         commands=commands(report),
         tested=tested(report),
         baseline_sentences=baseline_sentences(report),
-        plots=plots(log, recommendation),
+        plots=plots(log, recommendation, report.get("front")),
         settings=recommendation.settings,
         changed=[c["hyperparameter"] for c in report["changes"]],
     )
 
 
-def plots(log: TrialLog, recommendation: Recommendation) -> list[tuple[str, str]]:
-    """Return (title, SVG) of each plot that the trials support."""
+def plots(
+    log: TrialLog, recommendation: Recommendation, front: Mapping[str, Any] | None = None
+) -> list[tuple[str, str]]:
+    """Return (title, SVG) of each plot that the trials support.
+
+    Args:
+        log: The trials.
+        recommendation: Where the search started from.
+        front: The report's Pareto front, where there were several objectives.
+    """
     drawn = [
         ("Best score over trials", _history(log)),
         ("Validation curves of the best trials", _curves(log)),
         ("Score against each searched hyperparameter", _slices(log, recommendation)),
+        ("Pareto front: score against cost", _front(log, front) if front else ""),
     ]
     return [(title, _own_ids(svg, i)) for i, (title, svg) in enumerate(drawn) if svg]
 
@@ -130,6 +139,24 @@ def _curves(log: TrialLog) -> str:
     axis.set_ylabel(name)
     if any(r.is_default for r in top):
         axis.legend(frameon=False)
+    return _svg(figure)
+
+
+def _front(log: TrialLog, front: Mapping[str, Any]) -> str:
+    """Every trial by its costs and its score, those of the front joined."""
+    trials = front["trials"]
+    if len(trials) < 2:
+        return ""
+    figure, axes = _figure(7, 3, columns=len(front["costs"]))
+    for axis, (name, unit) in zip(axes.flat, front["costs"].items(), strict=True):
+        others = [(getattr(r, name), r.score) for r in log if r.is_scored]
+        cheapest = sorted((t["costs"][name], t["score"]) for t in trials)
+        axis.scatter(*zip(*[p for p in others if p[0] is not None], strict=True), s=12, alpha=0.4)
+        # Under a third objective the line may go up and down; it still tells which are on it.
+        axis.plot(*zip(*cheapest, strict=True), color=_DEFAULT, marker="o", markersize=4)
+        axis.set_xscale("log")
+        axis.set_xlabel(f"{name} ({unit})", fontsize=8)
+    axes[0][0].set_ylabel(log.objective.name)
     return _svg(figure)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from smarttune.facts import Fact, Facts
 from smarttune.recommendation import Recommendation, Setting, recommend
 from smarttune.report.adaptations import adaptation_rows
+from smarttune.report.front import front_section
 from smarttune.rulebook import Rulebook
 from smarttune.space import Fixed, NormalPrior, SearchSpace, Value, show_value
 from smarttune.training.range_curve import RangeTest
@@ -80,6 +81,7 @@ def summarize(run: Run, found: Mapping[str, Any], book: Rulebook) -> dict[str, A
         "changes": changes(best, default, space),
         "verdicts": verdicts(log, recommendation),
         "leaderboard": [_trial(r) for r in log.ranked()[:LEADERBOARD]],
+        **front_section(run, log, best.trial_id),
         "history": history.to_json(),
         "next": next_steps(recommendation, history, book),
     }

@@ -68,6 +68,9 @@ def _lines(report: Mapping[str, Any], *, heading: Any, table: Any) -> list[str]:
     outcomes = ", ".join(f"{n} {o}" for o, n in sorted(report["outcomes"].items()))
     lines += [f"Strategy {report['strategy']}: {spent} ({outcomes}).", ""]
     lines += [*heading("Leaderboard"), *table(*_leaderboard(report)), ""]
+    if report.get("front"):
+        lines += [*heading("Pareto front"), *table(*_front(report)), ""]
+        lines += [report["front"]["note"], ""]
     if report["changes"]:
         rows = [
             [c["hyperparameter"], _value(c["default"]), _value(c["best"])]
@@ -119,6 +122,21 @@ def _leaderboard(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]
                 *cells,
             ]
         )
+    return header, rows
+
+
+def _front(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    costs = report["front"]["costs"]
+    header = ["trial", report["objective"]["name"], *(f"{n} ({unit})" for n, unit in costs.items())]
+    rows = [
+        [
+            t["trial_id"]
+            + (" (exported)" if t["is_exported"] else "")
+            + (" (recommended)" if t["is_default"] else ""),
+            *map(score, (t["score"], *(t["costs"][name] for name in costs))),
+        ]
+        for t in report["front"]["trials"]
+    ]
     return header, rows
 
 

@@ -123,7 +123,7 @@ training.reduce_on_plateau.patience | int | epochs | epochs without gain before 
 data.validation_fraction | float |  | share of the rows used for validation | 0..1
 data.num_folds | int |  | folds of cross-validation; 1 means one split | 1..
 data.stratify | bool |  | splits keep the class shares
-search.strategy | str |  | search strategy | random quasi_random iterative_random grid bayesian tpe cma evolution hyperband asha priorband i_epoch nsga2 gradient
+search.strategy | str |  | search strategy | random quasi_random iterative_random grid bayesian tpe cma evolution hyperband asha priorband i_epoch nsga2 portfolio gradient
 search.num_trials | int | trials | trials to run | 1..
 search.min_epochs | int | epochs | shortest training that is compared | 1..
 search.max_epochs | int | epochs | longest training in the search | 1..
@@ -133,6 +133,7 @@ search.range_test | bool |  | the learning-rate range test runs before the first
 search.batch_probe | bool |  | the largest useful batch is measured before the first trial
 search.num_confirmation_seeds | int |  | seeds with which finalists are run again | 0..
 search.seed_policy | str |  | how seeds are set
+search.tuned | str |  | what a search varies; the rest keeps its recommended value | rate rate_and_regularization all
 """
 
 

@@ -232,6 +232,23 @@ _MADE = {
 }
 
 
+def learned_rate(model: Any) -> dict[str, float]:
+    """Where a rate that moves itself stands, under the name of a metric.
+
+    Args:
+        model: A compiled Keras model.
+
+    Returns:
+        `learned_learning_rate`; nothing where the rate does not move itself.
+    """
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # under loss scaling
+    if not isinstance(optimizer, _Hypergradient):
+        return {}
+    rate: Any = optimizer
+    return {"learned_learning_rate": float(ops.convert_to_numpy(rate.learning_rate))}
+
+
 def hypergradient(kind: Any) -> Any:
     """The optimizer class that moves its own learning rate, for a class of Keras.
 

@@ -5,8 +5,9 @@ before the search, and what dynamic rules now say of a searched hyperparameter b
 *action*: its range and prior change for all later trials. An action
 
 - holds, however the facts go on, until another one touches the same hyperparameter;
-- is on trial unless it only cuts off values: if five trials that tried what it added gained
-  nothing over those before it, it is taken back and that rule leaves that hyperparameter alone;
+- is on trial unless it only cuts off values of which some made trials diverge: if five trials
+  that tried what it brought gained nothing over those before it, it is taken back and that rule
+  leaves that hyperparameter alone;
 - is an event of the run with the rule, the facts that made it fire, and what it changed.
 
 All of it is a function of the trials and of the events so far. A resumed search repeats the
@@ -208,16 +209,20 @@ def on_trial(action: Event, log: TrialLog) -> list[TrialRecord] | None:
     """The trials that speak for or against an action; None if it needs none.
 
     Of an action that keeps all former values those trials speak that took a new one, of any
-    other all that were proposed under it. One that only cuts values off needs no trial: what
-    was cut had failed, and a rule for optima on an edge may widen the range again.
+    other all that were proposed under it. One that only cuts off values needs no trial where
+    one of them made a trial diverge; a rule for optima on an edge may widen the range again.
     """
     name = action["hyperparameter"]
     under = [r for r in log[action["num_trials"] :] if r.parent is None]
     old, new = ranges(action)
     if name == LENGTH:
         return None if new.clamp(0) <= old.clamp(0) else under  # type: ignore[operator]
-    if name == COUNT or is_within(new, old):
+    if name == COUNT:
         return None
+    if is_within(new, old):
+        before = (r for r in log[: action["num_trials"]] if name in r.values)
+        cut = {r.outcome for r in before if not new.contains(r.values[name])}
+        return None if "diverged" in cut else [r for r in under if name in r.values]
     if is_within(old, new):
         return [r for r in under if name in r.values and not old.contains(r.values[name])]
     return [r for r in under if name in r.values]
@@ -266,9 +271,17 @@ def _shown(range_: Range) -> str:
 
 
 def _gained(action: Event, tried: Sequence[TrialRecord], log: TrialLog) -> bool:
-    """Whether a trial beat all that were given as many epochs before the action."""
+    """Whether a trial beat all that were given as many epochs before the action.
+
+    Its promotions speak for it too: what pays off late looks poor on the lowest rung.
+    """
     earlier = [r for r in log[: action["num_trials"]] if r.is_scored]
-    for record in tried:
+    lineages = {r.trial_id for r in tried}
+    for record in log[action["num_trials"] :]:
+        if record.parent in lineages:
+            lineages.add(record.trial_id)
+        elif record.trial_id not in lineages:
+            continue
         same = [
             r.score
             for r in earlier

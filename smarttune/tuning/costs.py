@@ -98,9 +98,7 @@ def costs_in(objective: Any) -> tuple[str, ...]:
     return tuple(name for name in names if name in COSTS)
 
 
-def with_costs(
-    record: TrialRecord, objective: Any, model: Any, args: Sequence[Any]
-) -> TrialRecord:
+def with_costs(record: TrialRecord, objective: Any, model: Any, args: Sequence[Any]) -> TrialRecord:
     """Measure of a trained network what an oracle wants to hear and nobody knows yet.
 
     Args:
@@ -125,8 +123,8 @@ def with_costs(
 
 def few_samples(args: Sequence[Any]) -> Any:
     """The first inputs of the training data; None where they are no arrays."""
-    given = args[0] if args else None
-    x = given.x if isinstance(given, TrainingData) else given
+    given: Any = args[0] if args else None
+    x: Any = given.x if isinstance(given, TrainingData) else given
     if isinstance(x, Mapping):
         return {name: part[:LATENCY_SAMPLES] for name, part in x.items()}
     return x[:LATENCY_SAMPLES] if hasattr(x, "shape") else None

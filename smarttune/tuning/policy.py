@@ -25,8 +25,8 @@ class TrialPolicy:
         default: The recommended configuration, to know its trial by.
         sample_weight: From a trial's values to the weights of the training rows.
         extra_callbacks: From a trial's values to further Keras callbacks.
-        growth: From a trial's values and the parts into which its batches are cut to how the
-            batch grows; None where it stays.
+        growth: From a trial's values, the parts into which its batches are cut and the epochs of
+            a full training to how the batch grows; None where it stays.
     """
 
     max_epochs: int = 100
@@ -38,7 +38,7 @@ class TrialPolicy:
     default: Mapping[str, Value] = field(default_factory=dict)
     sample_weight: Callable[[Mapping[str, Value]], Any] | None = None
     extra_callbacks: Callable[[Mapping[str, Value]], list[Any]] | None = None
-    growth: Callable[[Mapping[str, Value], int], Any] | None = None
+    growth: Callable[[Mapping[str, Value], int, int], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ from smarttune.tuning.costs import checked_costs
 from smarttune.tuning.policy import TrialPolicy
 from smarttune.tuning.strategies import Length, make_oracle
 
+RATE = "optimizer.learning_rate"
+
 # What is computed from data, and which settings it does not depend on.
 _ARRAYS = {"split", "preprocessor", "codec", "training_data"}
 _NOT_OF_DATA = ("optimizer.", "training.", "search.")
@@ -189,10 +191,12 @@ class SearchJob:
             growth=self._growth,
         )
 
-    def _growth(self, values: Mapping[str, Value], num_micro_batches: int) -> Growth | None:
+    def _growth(
+        self, values: Mapping[str, Value], num_micro_batches: int, epochs: int
+    ) -> Growth | None:
         return batch_growth(
             of_family(values),
-            epochs=self.max_epochs,
+            epochs=epochs,
             num_samples=len(self.split.train),
             num_micro_batches=num_micro_batches,
         )
@@ -234,7 +238,12 @@ class SearchJob:
             _ = oracle.grid_size
 
     def oracle(
-        self, strategy: str, budget: Budget, against: Sequence[str] = ()
+        self,
+        strategy: str,
+        budget: Budget,
+        against: Sequence[str] = (),
+        *,
+        further: Sequence[Mapping[str, Value]] = (),
     ) -> RepairedOracle:
         """The strategy, told the recommendation and its priors.
 
@@ -242,11 +251,12 @@ class SearchJob:
             strategy: A name of `STRATEGIES`.
             budget: What limits the search.
             against: Costs that are objectives beside the score (see `smarttune.tuning.costs`).
+            further: Configurations to try after the recommended one.
         """
         told: dict[str, Any] = {
             "objective": keras_tuner.Objective(*self.objective),
             "seed": self.seed,
-            "initial_trials": [self.space.default],
+            "initial_trials": [self.space.default, *further],
             "priors": {d.name: d.prior for d in self.space.dimensions if d.prior is not None},
         }
         value = self.recommendation.value
@@ -256,6 +266,10 @@ class SearchJob:
             # By the recommendation, which stays: a run that is given more trials keeps its
             # generations, and one that is limited by time has some at all.
             told["population_size"] = population_for(int(value("search.num_trials", 0)) or None)
+        if strategy == "gradient":
+            # Where networks of several kinds are searched, one may have a rate of its own.
+            own = f"{RATE}[{self.space.default.get('model.family')}]"
+            told["rate"] = own if own in self.space.default else RATE
         length = Length(
             self.max_epochs,
             min(int(value("search.min_epochs", 1)), self.max_epochs),

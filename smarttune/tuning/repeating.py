@@ -253,12 +253,13 @@ def trained(  # noqa: PLR0913 -- as above
     hypermodel.prepare(seed, parts)
     model = hypermodel.build_from(record.values)
     extra = policy.extra_callbacks(record.values) if policy.extra_callbacks else []
+    grow = policy.growth
     watcher.averages = any(isinstance(c, AveragedWeights) for c in extra)
     fit_arrays(
         model,
         job.training_data,
         batch_size=batch_size_of(record.values) // parts,
-        growth=policy.growth(record.values, parts) if policy.growth else None,
+        growth=grow(record.values, parts, policy.max_epochs) if grow else None,
         seed=seed,
         epochs=range(epochs),
         sample_weight=policy.sample_weight(record.values) if policy.sample_weight else None,

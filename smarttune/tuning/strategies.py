@@ -15,6 +15,9 @@ IN_RUNGS = ("hyperband", "asha", "priorband", "i_epoch")
 # Those of them that run until the budget ends, not for a number of iterations.
 _ITERATED = ("hyperband", "priorband")
 
+# The recommendation and what was good on other data, and nothing else.
+_GIVEN = "portfolio"
+
 # ours: configurations of `i_epoch` where the budget counts no trials; the baseline of Egele et
 # al. (2023) starts 200 on a cluster.
 NUM_STARTED = 30
@@ -49,6 +52,9 @@ def make_oracle(
         OptionError: If there is no such strategy, or it does not fit the search.
     """
     options: dict[str, Any] = dict(told)
+    if strategy == _GIVEN:
+        num = len(options["initial_trials"])
+        return STRATEGIES["random"](**options, max_trials=min(num, budget.trials or num))
     if strategy not in IN_RUNGS:
         return STRATEGIES[check_strategy(strategy)](**options, max_trials=budget.trials)
     options["max_epochs"] = length.longest
@@ -68,12 +74,12 @@ def check_strategy(name: str) -> str:
     Raises:
         OptionError: If there is no such strategy.
     """
-    if name not in STRATEGIES:
+    if name not in (*STRATEGIES, _GIVEN):
         raise OptionError(
             "--strategy",
             received=f"`{name}`",
-            expected="auto or one of " + ", ".join(STRATEGIES),
-            mend=f"Choose one of these.{did_you_mean(name, STRATEGIES)}",
+            expected="auto or one of " + ", ".join((*STRATEGIES, _GIVEN)),
+            mend=f"Choose one of these.{did_you_mean(name, (*STRATEGIES, _GIVEN))}",
         )
     return name
 

@@ -26,7 +26,6 @@ from typing import Any
 import keras
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from smarttune.errors import SmartTuneError
 from smarttune.execution import (
     TrainingData,
     collect_garbage,
@@ -42,16 +41,17 @@ from smarttune.tuning.adapting import Adapt
 from smarttune.tuning.budget import Budget, Clock
 from smarttune.tuning.checkpoints import copy_trial, keep_trial, prune
 from smarttune.tuning.costs import costs_in, front_of, goal_of, with_costs
+from smarttune.tuning.foreign import ForeignWatcher, averaged, executions
+from smarttune.tuning.interrupted import ProgressKeeper, best_of, going_on, left_of
 from smarttune.tuning.living import LivingSearch
 from smarttune.tuning.planning import batch_size_of, plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
-from smarttune.tuning.recorded import RecordedTuner
+from smarttune.tuning.recorded import RecordedTuner, open_run
 from smarttune.tuning.recording import (
     BOOKKEEPING,
     configuration,
     is_out_of_memory,
     record_of,
-    record_of_result,
     told,
 )
 from smarttune.tuning.run import Run
@@ -75,6 +75,8 @@ class SmartTuner(RecordedTuner):
         clock: Counts the time budget; made from `budget` if None.
         adapt: Told the finished trials and the adaptations so far after each trial, says what
             else changes (see `smarttune.tuning.adapting`); None leaves the space as it is.
+        overwrite: Delete what the run directory holds, and begin anew.
+        **options: Further arguments of `keras_tuner.Tuner`, such as `executions_per_trial`.
 
     Example:
         >>> tuner = SmartTuner(RandomOracle("val_loss", max_trials=10), build_model,
@@ -95,8 +97,12 @@ class SmartTuner(RecordedTuner):
         on_event: OnEvent | None = None,
         clock: Clock | None = None,
         adapt: Adapt | None = None,
+        overwrite: bool = False,
+        **options: Any,
     ) -> None:
-        self.run = run if run is not None else _open_run(oracle, directory, project_name)
+        if run is None:
+            run = open_run(oracle, directory, project_name, overwrite=overwrite)
+        self.run = run
         self.policy = policy if policy is not None else TrialPolicy()
         self.budget = budget if budget is not None else Budget()
         self.on_event = on_event
@@ -107,10 +113,12 @@ class SmartTuner(RecordedTuner):
         if hasattr(oracle, "persist"):
             oracle.persist = False
         super().__init__(
-            oracle, hypermodel, directory=str(self.run.path), project_name="kerastuner"
+            oracle, hypermodel, directory=str(run.path), project_name="kerastuner", **options
         )
+        self.directory, self.project_name = str(run.path.parent), run.path.name
         self.oracle.verbose = 0
         self._living = LivingSearch(self, adapt, self._event)
+        self._starts: list[float] = []  # seconds until the first epoch of each trial was over
         self._replay()
 
     # The loop.
@@ -127,20 +135,23 @@ class SmartTuner(RecordedTuner):
         with self.run.locked():
             if self.records:
                 self._event("resumed", num_trials=len(self.records))
+            self.on_search_begin()
             while (reason := self._spent()) == "":
+                self.pre_create_trial()
                 trial = self.oracle.create_trial(self.tuner_id)
                 if trial.status != TrialStatus.RUNNING:
                     reason = "the strategy is done"
                     break
                 self._run(trial, *args, **kwargs)
             self._event("trials_ended", reason=reason, num_trials=len(self.records))
+            self.on_search_end()
 
     def _spent(self) -> str:
         """Which part of the budget is used up; "" while there is some left.
 
         The first trial is always run, be it for one epoch: a search ends with a model.
         """
-        if self.records and not self.clock.has_room_for(self._shortest_trial()):
+        if self.records and not self.clock.has_room_for(self._least_useful()):
             return "the time is up"
         if self.budget.trials is not None and len(self.records) >= self.budget.trials:
             return "all trials are run"
@@ -148,25 +159,23 @@ class SmartTuner(RecordedTuner):
             return "all epochs are trained"
         return self._living.ended
 
-    def _shortest_trial(self) -> float:
-        """Seconds of the shortest trial that trained; less is not worth starting one for."""
-        return min((r.seconds for r in self.records.values() if r.seconds > 0), default=0.0)
+    def _least_useful(self) -> float:
+        """Seconds for which a trial is worth starting: until its first epoch is over.
+
+        The clock cuts it then, so that no tail is lost; no trial so far that was shorter shows
+        that even less will do.
+        """
+        shortest = min((r.seconds for r in self.records.values() if r.seconds > 0), default=0.0)
+        return min(shortest, max(self._starts, default=shortest))
 
     def _run(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
         values = configuration(trial)
         self._event("trial_started", trial_id=trial.trial_id, values=values)
-        record = self.run_trial(trial, *args, **kwargs)
-        if not isinstance(record, TrialRecord):
-            record = record_of_result(
-                trial,
-                self._plan(trial, None),
-                self.policy.default,
-                self.oracle.objective,
-                record,
-            )
+        self.on_trial_begin(trial)
+        record = self._attempted(trial, args, kwargs)
         self.run.record(record)
         self.records[record.trial_id] = record
-        self._tell(trial, record)
+        self._tell(trial, record, self.on_trial_end)
         self._living.tell(record)
         front = front_of(self.log, costs_in(self.oracle.objective))
         prune(self.run, self.log, getattr(self.oracle, "may_continue", None), front=front)
@@ -177,16 +186,19 @@ class SmartTuner(RecordedTuner):
             best_score=ranked[0].score if (ranked := self.log.ranked()) else None,
         )
 
-    def _tell(self, trial: Trial, record: TrialRecord) -> None:
-        """Report a finished trial to the oracle."""
+    def _tell(
+        self, trial: Trial, record: TrialRecord, end: Callable[[Trial], None] | None = None
+    ) -> None:
+        """Report a finished trial to the oracle; `end` is what ends it there, if not it itself."""
         if record.is_scored:
             for epoch, metrics in told(record, self.goal, self.oracle):
-                self.oracle.update_trial(trial.trial_id, metrics, step=epoch)
+                everything = self._everything(record, epoch, metrics)
+                self.oracle.update_trial(trial.trial_id, everything, step=epoch)
             trial.status = TrialStatus.COMPLETED
         else:
             trial.status = TrialStatus.FAILED
             trial.message = record.message
-        self.oracle.end_trial(trial)
+        (end or self.oracle.end_trial)(trial)
 
     def _replay(self) -> None:
         """Bring a fresh oracle to where the recorded trials left it."""
@@ -221,18 +233,36 @@ class SmartTuner(RecordedTuner):
         A subclass may override this as in KerasTuner and return a history, a dict of
         metrics or a number.
         """
-        began, started = time.monotonic(), time.time()
         plan = self._plan(trial, kwargs.pop("epochs", None))
         if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
-            return self._carried_over(trial, plan, started)
+            return self._carried_over(trial, plan, time.time())
+        records: list[TrialRecord] = []
+        for execution in executions(plan, self.executions_per_trial):
+            self._to_beat = [r.score for r in records]
+            record = self._execute(trial, execution, args, kwargs)
+            if not record.is_scored:
+                return record
+            records.append(record)
+        return averaged(records, self.goal)
+
+    def _execute(
+        self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> TrialRecord:
+        """Train a trial once."""
+        began, started = time.monotonic(), time.time()
+        left = left_of(self.run, trial.trial_id, configuration(trial), plan)
+        if left is not None:
+            plan = replace(plan, num_micro_batches=left.num_micro_batches)
+            began -= left.seconds
         while True:
-            watcher: Any = self._watcher(trial, plan, args)
+            going = going_on(plan, left)
+            watcher: Any = self._watcher(trial, going, args)
+            watcher.best_weights = best_of(self.run, left)
             try:
-                model = self._train(trial, plan, watcher, args, kwargs)
+                model = self._train(trial, going, watcher, args, kwargs)
             except Exception as error:
-                if not (is_out_of_memory(error) and self._can_cut(trial, plan, args)):
-                    mendable = isinstance(error, SmartTuneError)
-                    if mendable or (not self.records and not is_out_of_memory(error)):
+                if not (is_out_of_memory(error) and self._can_cut(trial, going, args)):
+                    if self._is_fatal(error):
                         raise
                     return self._failed(trial, plan, error, (began, started))
             else:
@@ -256,10 +286,14 @@ class SmartTuner(RecordedTuner):
         if hasattr(self.hypermodel, "prepare"):
             self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
         model = self._build_hypermodel(trial.hyperparameters)
+        was_built = self._checked(model).built
         if plan.epochs.start:
             assert plan.parent is not None
+            self._build_like(model, plan.parent.trial_id)
             set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
         self._fit(trial, model, plan, watcher, args, kwargs)
+        if not was_built:
+            self._keep_build(model, trial.trial_id)
         return model
 
     def _can_cut(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> bool:
@@ -300,7 +334,7 @@ class SmartTuner(RecordedTuner):
         policy = self.policy
         num_samples = len(args[0].y) if args and isinstance(args[0], TrainingData) else None
         size = batch_size_of(trial.hyperparameters.values)
-        stopping = None
+        stopping, began = None, self.clock.elapsed
         if policy.patience is not None:
             stopping = WindowedStopping(
                 policy.patience,
@@ -309,17 +343,22 @@ class SmartTuner(RecordedTuner):
                 statistic=policy.statistic,
                 noise_factor=policy.noise_factor,
             )
-        return TrialWatcher(
+        return (ForeignWatcher if num_samples is None else TrialWatcher)(
             self.goal,
             stopping=stopping,
             clock=self.clock,
             deadline=self.clock.deadline(first=not self.records),
-            on_epoch=lambda epoch, logs: self._announce(
-                "epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs)
-            ),
+            on_epoch=lambda epoch, logs: self._epoch_ended(plan, epoch, began, logs),
             guard=guard_of(plan, self.policy.max_epochs, size, num_samples),
             num_samples=num_samples,
         )
+
+    def _epoch_ended(
+        self, plan: TrialPlan, epoch: int, began: float, logs: Mapping[str, float]
+    ) -> None:
+        if epoch == plan.epochs.start + 1:
+            self._starts.append(self.clock.elapsed - began)
+        self._announce("epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs))
 
     def _fit(
         self,
@@ -342,6 +381,10 @@ class SmartTuner(RecordedTuner):
                     callback.inherit(plan.parent.curve)
         if args and isinstance(args[0], TrainingData):
             weigh = self.policy.sample_weight
+            # What the models of others do between epochs, and what they can go on from, is not known.
+            keeper = ProgressKeeper(
+                self.run, trial.trial_id, configuration(trial), plan, watcher, not self.records
+            )
             fit_arrays(
                 model,
                 args[0],
@@ -350,25 +393,18 @@ class SmartTuner(RecordedTuner):
                 seed=plan.seed,
                 epochs=plan.epochs,
                 sample_weight=None if weigh is None else weigh(values),
-                callbacks=callbacks,
+                callbacks=[*callbacks, keeper],
             )
             return
-        rest = {k: v for k, v in kwargs.items() if k != "callbacks"}
-        self.hypermodel.fit(
-            trial.hyperparameters,
-            model,
-            *args,
-            **{"verbose": 0, **rest},
-            initial_epoch=plan.epochs.start,
-            epochs=plan.epochs.stop,
-            callbacks=callbacks,
-        )
+        callbacks += self._hooks(trial)
+        self._redirect(callbacks, trial)
+        self._fit_foreign(trial, model, watcher, args, {**kwargs, "callbacks": callbacks}, plan)
 
     def _growth(self, values: Mapping[str, Any], plan: TrialPlan) -> Any:
         """How the batch of a trial grows, from where its parent stopped."""
         if self.policy.growth is None:
             return None
-        growth = self.policy.growth(values, plan.num_micro_batches)
+        growth = self.policy.growth(values, plan.num_micro_batches, self.policy.max_epochs)
         if plan.parent is not None and hasattr(growth, "continued"):
             return growth.continued(plan.parent.curve)
         return growth
@@ -385,7 +421,7 @@ class SmartTuner(RecordedTuner):
     ) -> TrialRecord:
         began, started = measured
         diverged = watcher.ended_by.startswith(DIVERGED)
-        if not diverged:
+        if not diverged and self._is_best_execution(watcher.best_score):
             may_continue = "tuner/epochs" in trial.hyperparameters.values
             keep_trial(self.run, trial.trial_id, plan, watcher, model if may_continue else None)
         return record_of(
@@ -396,7 +432,7 @@ class SmartTuner(RecordedTuner):
             message=watcher.ended_by,
             score=None if diverged else watcher.best_score,
             best_epoch=watcher.best_epoch,
-            num_epochs=len(watcher.curve),
+            num_epochs=len(watcher.curve) or plan.epochs.stop,  # a silent loop of the user's
             curve=tuple(watcher.curve),
             seconds=time.monotonic() - began,
             started=started,
@@ -452,11 +488,3 @@ class SmartTuner(RecordedTuner):
         """Announce what is too frequent to be written."""
         if self.on_event is not None:
             self.on_event({"event": event, "time": round(time.time(), 3), **details})
-
-
-def _open_run(oracle: Any, directory: Any, project_name: str | None) -> Run:
-    path = Path(directory or ".") / (project_name or "untitled_project")
-    if (path / "run.json").exists():
-        return Run.load(path)
-    goal = goal_of(oracle.objective)._asdict()
-    return Run.create(path, {"kind": "hypermodel", "objective": goal})

@@ -18,6 +18,7 @@ from smarttune.training.averaging import averaged_state
 from smarttune.training.checkpoint import state_of
 from smarttune.training.divergence import DivergenceGuard
 from smarttune.training.gradients import begin_epoch, gradient_statistics
+from smarttune.training.hypergradient import learned_rate
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.policy import TrialPlan
 
@@ -101,7 +102,7 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Record the epoch; stop if it diverged or gains have dried up."""
         values = {name: float(value) for name, value in (logs or {}).items()}
-        values |= gradient_statistics(self.model)
+        values |= gradient_statistics(self.model) | learned_rate(self.model)
         if self.objective.name not in values:
             raise _no_objective(self.objective.name, values)
         self.curve.append(values)

@@ -55,6 +55,12 @@ def test_its_formulas_meet(border: float) -> None:
     assert left == pytest.approx(right, rel=1e-7)
 
 
+def test_far_away_it_is_the_tail_of_the_density() -> None:
+    """Far below, it is the log of the density less twice the log of the distance."""
+    z = -1e8  # the square is told apart from its neighbours by 1 only
+    assert log_h(np.array([z]))[0] + z**2 / 2 == pytest.approx(-2 * math.log(1e8) - 0.92, abs=2)
+
+
 @pytest.mark.parametrize("wanted", ["sgd", "adam"])
 def test_search_finds_a_narrow_peak(wanted: str) -> None:
     """A peak far narrower than the spacing of draws is found, in either branch."""

@@ -114,13 +114,14 @@ def test_every_kind_of_hyperparameter_is_modelled() -> None:
     assert sum(v["ordered"] == 20 for v in late) > 0.6 * len(late)
 
 
-def test_parallel_proposals_keep_apart() -> None:
-    """Eight trials proposed at once differ although none has ended."""
-    oracle = BayesianOracle("val_loss", 60, hyperparameters=space(), seed=0)
-    play(oracle, stop_after=30)
+@pytest.mark.parametrize("seed", range(4))
+def test_parallel_proposals_keep_apart(seed: int) -> None:
+    """Eight trials proposed at once differ, and spread, although none has ended."""
+    oracle = BayesianOracle("val_loss", 60, hyperparameters=space(), seed=seed)
+    play(oracle, stop_after=10)
     trials = [oracle.create_trial(str(i)) for i in range(8)]
     assert len({str(configuration(t)) for t in trials}) == 8
-    assert statistics.stdev(t.hyperparameters.values["x"] for t in trials) > 1e-3
+    assert statistics.stdev(t.hyperparameters.values["x"] for t in trials) > 0.02
 
 
 def at(x: float, units: float, rate: float, weights: tuple[float, float]) -> dict[str, Any]:
@@ -133,33 +134,38 @@ def at(x: float, units: float, rate: float, weights: tuple[float, float]) -> dic
     }
 
 
-# Around the best place of `loss` (a rate of 1e-3 is the middle of its range), and around the
-# worst.
-GOOD = at(0.3, 0.5, 0.5, (0.9, 0.1))
+# Near the best place of `loss`, which is not their mode (x = 0.3, 64 units and a rate of 1e-3,
+# the middle of its range), and around the worst.
+GOOD = at(0.4, 0.7, 0.6, (0.9, 0.1))
 WORST = at(1.0, 0.98, 0.99, (0.5, 0.5))
 
 
-def best_of(num_trials: int, num_seeds: int = 8, **options: Any) -> float:
-    """The mean over seeds of the best loss."""
+def bests(num_trials: int, **options: Any) -> list[float]:
+    """The best loss under each of twelve seeds."""
     best = []
-    for seed in range(num_seeds):
+    for seed in range(12):
         oracle = BayesianOracle(
             "val_loss", num_trials, hyperparameters=space(), seed=seed, **options
         )
         play(oracle)
         best.append(oracle.get_best_trials()[0].score)
-    return statistics.mean(best)
+    return best
 
 
 def test_good_priors_help() -> None:
     """With priors around the optimum a short search ends nearer to it than without."""
-    assert best_of(12, priors=GOOD) < 0.5 * best_of(12)
+    assert statistics.mean(bests(12, priors=GOOD)) < 0.5 * statistics.mean(bests(12))
 
 
 def test_worst_priors_hurt_little() -> None:
-    """With priors around the worst place a search ends about as well as without."""
-    without = best_of(24)
-    assert best_of(24, priors=WORST) < without + 0.01
+    """With priors around the worst place about as many searches reach the optimum as without.
+
+    A search of 24 trials may stay in the branch that ends at 0.2; that is why searches are
+    counted: over 24 seeds 20 came below 0.01 without priors and 21 with these.
+    """
+    without, worst = (sum(b < 0.01 for b in bests(24, priors=p)) for p in ({}, WORST))
+    assert without >= 8
+    assert worst >= without - 2
 
 
 def first(oracle: BayesianOracle) -> list[dict[str, Any]]:
@@ -180,9 +186,10 @@ def test_first_trials_are_the_mode_and_even_draws() -> None:
     """Without a recommendation the mode of the priors comes first, and half are even draws."""
     oracle = BayesianOracle("val_loss", 24, hyperparameters=space(), seed=0, priors=GOOD)
     values = first(oracle)
-    assert values[0] == {"x": 0.3, "units": 64, "optimizer": "adam", "rate": pytest.approx(1e-3)}
-    assert [abs(v["x"] - 0.3) < 0.35 for v in values[::2]] == [True] * 3
-    assert max(abs(v["x"] - 0.3) for v in values[1::2]) > 0.35
+    rate = pytest.approx(10**-2.6)
+    assert values[0] == {"x": 0.4, "units": 128, "optimizer": "adam", "rate": rate}
+    assert [abs(v["x"] - 0.4) < 0.35 for v in values[::2]] == [True] * 3
+    assert max(abs(v["x"] - 0.4) for v in values[1::2]) > 0.35
 
 
 def test_three_even_draws_follow_initial_trials() -> None:

@@ -96,6 +96,23 @@ def test_branches_have_dimensions_of_their_own() -> None:
     assert np.isnan(rows[:, CUBE.names.index("deep")]).all()
 
 
+def test_of_two_ranges_that_both_apply_the_first_holds() -> None:
+    """Where the conditions of two ranges of one name overlap, draws and values use the first."""
+    hp = keras_tuner.HyperParameters()
+    hp.Choice("kind", ["a", "b"])
+    with hp.conditional_scope("kind", ["a"]):
+        hp.Float("rate", 0.0, 1.0)
+    with hp.conditional_scope("kind", ["a", "b"]):
+        hp.Float("rate", 2.0, 3.0)
+    cube = Cube(hp.space)
+    points = cube.draw(np.random.default_rng(0), 20)
+    assert (np.isnan(points.u[:, 1:]).sum(axis=1) == 1).all()
+    for row in points.u:
+        values = cube.decode(row)
+        assert (values["rate"] <= 1) == (values["kind"] == "a")
+        np.testing.assert_allclose(cube.encode([values]).u[0], row)
+
+
 def test_constants_have_no_dimension() -> None:
     """What has one value only is no column, yet is decoded and fulfils conditions."""
     assert "fixed" not in CUBE.names

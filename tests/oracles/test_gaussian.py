@@ -231,7 +231,7 @@ def test_scheduled_fits_forget_and_repeat(monkeypatch: pytest.MonkeyPatch) -> No
         kernel = old.fit(numeric(u[:n]), bowl(u[:n])).kernel
     assert learnt == [19, 21, 24, 27, 30]
     assert ScheduledFit().fit(numeric(u), bowl(u)).kernel == kernel
-    changed = bowl(u) + np.eye(30)[0]
+    changed = bowl(u) + np.eye(30)[20]
     assert old.fit(numeric(u), changed).kernel != kernel
 
 

@@ -1,116 +1,47 @@
-"""What a search changes on its way: by rule, held, taken back, and repeated when resumed."""
+"""What a search changes on its way: by rule, held, and taken back."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import keras_tuner
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smarttune.errors import OptionError, SettingError
-from smarttune.facts import Facts
-from smarttune.objectives import Objective
 from smarttune.recommendation import recommend
 from smarttune.report.adaptations import adaptation_rows
 from smarttune.rulebook import load_rulebook
-from smarttune.space import Choice, Dimension, Fixed, FloatRange, IntRange, SearchSpace, Value
-from smarttune.trials import TrialLog, TrialRecord
-from smarttune.tuning import Budget, Run, TrialPolicy
+from smarttune.space import Choice, Fixed, FloatRange, IntRange
+from smarttune.trials import TrialRecord
 from smarttune.tuning.adapting import (
     COUNT,
     LENGTH,
     PROBATION,
     ROUND,
     RuleAdaptation,
-    adaptations,
     is_within,
     space_after,
+    taken_back,
 )
 
-from .searches import (
-    RATE,
-    WIDTH,
-    Interrupt,
-    Scripted,
-    bowl,
-    essence,
-    keras_reads_variables,
-    kerastuner_names_threads,
-    oracle,
-    tuner,
+from .histories import (
+    DECAY,
+    DROPOUT,
+    EPOCHS,
+    FACTS,
+    FALLING,
+    LEVEL,
+    RISING,
+    SPACE,
+    changes,
+    log,
+    many,
+    rules,
+    trial,
 )
-
-pytestmark = [keras_reads_variables, kerastuner_names_threads]
-
-LOSS = Objective("val_loss", "min")
-DROPOUT, DECAY, DEPTH = "model.dropout", "optimizer.weight_decay", "model.num_layers"
-EPOCHS = 10
-FACTS = Facts.of(
-    {
-        "data.task": "tabular",
-        "model.problem": "regression",
-        "data.num_samples": 2000,
-        "data.num_features": 8,
-        "hardware.device": "cpu",
-        "budget.num_tuned": 2,
-    }
-)
-SPACE = SearchSpace(
-    dimensions=(
-        Dimension(name=RATE, range=FloatRange(low=1e-4, high=1e-1, sampling="log"), value=1e-3),
-        Dimension(name=WIDTH, range=IntRange(low=1, high=4), value=2),
-        Dimension(name=DROPOUT, range=FloatRange(low=0.0, high=0.5), value=0.1),
-        Dimension(name=DECAY, range=FloatRange(low=1e-6, high=1e-3, sampling="log"), value=1e-5),
-    )
-)
-FALLING = tuple({"loss": 1 / n, "val_loss": 2 / n} for n in range(1, EPOCHS + 1))
-RISING = tuple({"loss": 1 / n, "val_loss": 0.5 + abs(n - 4) / 5} for n in range(1, EPOCHS + 1))
-LEVEL = tuple({"loss": 1 + 1 / n, "val_loss": 1 + 1.02 / n} for n in range(1, EPOCHS + 1))
-
-
-@cache
-def rules(*, declared: bool = False, planned: int = 40) -> RuleAdaptation:
-    """The built-in rules on a space of four hyperparameters."""
-    book = load_rulebook()
-    made = recommend(FACTS | Facts.of({"budget.num_trials": planned}), rules=book)
-    declined = {LENGTH: "the rungs stand"} if declared else {}
-    return RuleAdaptation(made, book, SPACE, EPOCHS, declined=declined)
-
-
-def trial(number: int, score: float | None, rate: float = 3e-3, **details: Any) -> TrialRecord:
-    """A finished trial; one without a score has diverged."""
-    values: dict[str, Value] = {RATE: rate, WIDTH: 2, DROPOUT: 0.2, DECAY: 3e-5}
-    values |= details.pop("values", {})
-    base: dict[str, Any] = {
-        "outcome": "diverged" if score is None else "completed",
-        "best_epoch": 6,
-        "num_epochs": EPOCHS,
-        "max_epochs": EPOCHS,
-        "curve": FALLING,
-    }
-    return TrialRecord(trial_id=str(number), values=values, score=score, **(base | details))
-
-
-def log(*records: TrialRecord) -> TrialLog:
-    """A log by loss."""
-    return TrialLog(LOSS, records)
-
-
-def many(count: int, **details: Any) -> list[TrialRecord]:
-    """Trials of which the first is the best, with values spread over the middle."""
-    return [trial(i, 0.5 + 0.01 * i, 1e-3 * (2 + i % 4), **details) for i in range(count)]
-
-
-def changes(events: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Hyperparameter to the event that changes it."""
-    return {e["hyperparameter"]: e for e in events}
+from .searches import RATE, WIDTH
 
 
 def test_nothing_happens_amid_a_round() -> None:
@@ -285,6 +216,47 @@ def test_a_cap_needs_no_trial() -> None:
     assert "adaptation_undone" not in [e["event"] for e in rules()(log(*seen, *many(10)), events)]
 
 
+def dropout_event(high: float, at: int) -> Mapping[str, Any]:
+    """A cut of the dropout from above."""
+    before = SPACE[DROPOUT].model_dump(mode="json", include={"range", "value", "prior"})
+    after = before | {"range": before["range"] | {"high": high}}
+    return {
+        "event": "adapted",
+        "rule": "X001",
+        "hyperparameter": DROPOUT,
+        "before": before,
+        "after": after,
+        "num_trials": at,
+    }
+
+
+@pytest.mark.parametrize("outcome", ["completed", "diverged"])
+def test_a_cut_that_nothing_failed_for_is_on_trial(outcome: str) -> None:
+    """Values that only looked poor come back where cutting them off gained nothing."""
+    score = None if outcome == "diverged" else 0.9
+    cut_off = trial(4, score, outcome=outcome, values={DROPOUT: 0.4})
+    seen = log(*many(4), cut_off, *(trial(5 + i, 0.7) for i in range(PROBATION)))
+
+    undone = taken_back(seen, [dropout_event(0.3, at=5)])
+
+    assert [e["hyperparameter"] for e in undone] == ([DROPOUT] if score else [])
+
+
+def test_a_promotion_speaks_for_what_it_continues() -> None:
+    """An action holds where only a promotion of what tried it beat the trials before."""
+    short = {"max_epochs": 3, "num_epochs": 3, "best_epoch": 3}
+    seen = [*many(4), trial(4, 0.6, **short)]
+    tried = [trial(5 + i, 0.8, **short) for i in range(PROBATION)]
+    action = dropout_event(0.3, at=5)
+    step = trial(10, 0.7, parent="7", max_epochs=6)
+    worse = [step, trial(11, 0.55, parent="10")]
+    better = [step, trial(11, 0.45, parent="10")]
+
+    assert taken_back(log(*seen, *tried, trial(11, 0.45, parent="2")), [action])
+    assert taken_back(log(*seen, *tried, trial(10, 0.9, parent="7"), worse[1]), [action])
+    assert not taken_back(log(*seen, *tried, *better), [action])
+
+
 def test_an_action_holds_when_its_facts_are_gone() -> None:
     """The present range comes from the last action, not from the present facts."""
     seen, events = widened()
@@ -346,186 +318,6 @@ def test_whatever_happened_events_are_a_function_of_the_log(drawn: list[tuple[An
     assert json.loads(json.dumps(events)) == played()
     space_after(SPACE, events)
     assert len(adaptation_rows(log(*records), events)) <= len(events)
-
-
-# In a running search.
-
-
-def cliff(values: Mapping[str, Any], epoch: int) -> dict[str, float]:
-    """A bowl that ends at a rate above which losses are no numbers."""
-    return bowl(values, epoch) if values[RATE] <= 0.02 else {"loss": math.nan, "val_loss": math.nan}
-
-
-def living(path: Path, strategy: str = "random", **options: Any) -> Any:
-    """A scripted search over a range that ends beyond a cliff."""
-    made = options.pop("oracle", None)
-    if made is None:
-        made = oracle(strategy) if strategy == "hyperband" else oracle(strategy, max_trials=18)
-    scripted = Scripted(cliff)
-    base: dict[str, Any] = {"adapt": rules(), "policy": TrialPolicy(max_epochs=2)}
-    return tuner(path, made, scripted, **(base | options))
-
-
-@pytest.mark.parametrize("strategy", ["random", "hyperband", "bayesian"])
-def test_no_trial_is_drawn_above_the_cap(tmp_path: Path, strategy: str) -> None:
-    """After the event no new configuration has a rate beyond the new edge."""
-    search = living(tmp_path / "run", strategy)
-    search.search(epochs=2)
-
-    caps = [e for e in adaptations(tmp_path / "run") if e["hyperparameter"] == RATE]
-    assert caps
-    for record in search.log[caps[0]["num_trials"] :]:
-        high = max(e["after"]["range"]["high"] for e in caps)
-        assert record.parent is not None or record.values[RATE] <= high * (1 + 1e-9)
-    assert any(r.outcome == "diverged" for r in search.log[: caps[0]["num_trials"]])
-
-
-@pytest.mark.parametrize(
-    ("strategy", "after"), [("random", 4), ("random", 5), ("hyperband", 7), ("bayesian", 6)]
-)
-def test_a_resumed_search_repeats_its_changes(tmp_path: Path, strategy: str, after: int) -> None:
-    """Broken off before, at or after a change, a search ends with the same trials and events."""
-    living(tmp_path / "whole", strategy).search(epochs=2)
-    with pytest.raises(KeyboardInterrupt):
-        living(tmp_path / "run", strategy, on_event=Interrupt(after)).search(epochs=2)
-    living(tmp_path / "run", strategy).search(epochs=2)
-
-    def trials(name: str) -> list[str]:
-        # As text, for a diverged curve holds values that do not equal themselves.
-        return [repr(essence(r)) for r in Run.load(tmp_path / name).log]
-
-    def events(name: str) -> list[dict[str, Any]]:
-        return [{**e, "time": 0} for e in adaptations(tmp_path / name)]
-
-    assert trials("run") == trials("whole")
-    assert events("run") == events("whole")
-    assert events("run")
-
-
-def test_a_round_cut_short_is_noted_when_resumed(tmp_path: Path) -> None:
-    """A trial that was recorded without its event, as by a kill between the two, gets it later."""
-    living(tmp_path / "run", budget=Budget(trials=5)).search(epochs=2)
-    written = adaptations(tmp_path / "run")
-    lines = (tmp_path / "run" / "events.jsonl").read_text().splitlines(keepends=True)
-    kept = [line for line in lines if '"adapted"' not in line]
-    (tmp_path / "run" / "events.jsonl").write_text("".join(kept) + '{"event": "adap')
-
-    living(tmp_path / "run", budget=Budget(trials=5))
-
-    (tmp_path / "run" / "events.jsonl").write_text(
-        (tmp_path / "run" / "events.jsonl").read_text().replace('{"event": "adap{', "{")
-    )
-    assert written
-    assert [{**e, "time": 0} for e in adaptations(tmp_path / "run")] == [
-        {**e, "time": 0} for e in written
-    ]
-
-
-def test_the_record_outlives_changed_rules(tmp_path: Path) -> None:
-    """Where the rules would say something else today, the recorded change stands."""
-    living(tmp_path / "run", budget=Budget(trials=7)).search(epochs=2)
-    before = adaptations(tmp_path / "run")
-    cap = changes(before)[RATE]["after"]["range"]["high"]
-
-    silent = living(tmp_path / "run", adapt=lambda log, events: [])
-
-    assert adaptations(tmp_path / "run") == before
-    space = {hp.name: hp for hp in silent.oracle.get_space().space}
-    assert space[RATE].max_value == pytest.approx(cap)
-
-
-def test_without_adapting_the_space_stays(tmp_path: Path) -> None:
-    """`adapt=None` draws from the declared range to the end and writes no event."""
-    search = living(tmp_path / "run", adapt=None)
-    search.search(epochs=2)
-
-    assert adaptations(tmp_path / "run") == []
-    assert max(r.values[RATE] for r in search.log[ROUND:]) > 0.02
-
-
-def test_lengths_and_the_end_reach_the_search(tmp_path: Path) -> None:
-    """A new length holds for all later trials, and an end ends the search with its reason."""
-
-    def adapt(log: TrialLog, events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-        noted = any(e["num_trials"] == len(log) for e in events)
-        todo = {} if noted else {2: (LENGTH, 3), 4: (COUNT, 4)}
-        name, value = todo.get(len(log), ("", 0))
-        fixed = {"range": {"type": "fixed", "value": value}, "value": value, "prior": None}
-        event = {"event": "adapted", "rule": "X001", "hyperparameter": name, "after": fixed}
-        return [{**event, "before": fixed, "num_trials": len(log)}] if name else []
-
-    heard: list[Mapping[str, Any]] = []
-    search = living(tmp_path / "run", adapt=adapt, on_event=heard.append)
-    search.search()
-
-    assert [r.num_epochs for r in search.log if r.outcome == "completed"][-1] == 3
-    assert [r.max_epochs for r in search.log] == [2, 2, 3, 3]
-    assert "X001" in heard[-1]["reason"]
-    again = living(tmp_path / "run", adapt=adapt)
-    again.search()
-    assert len(again.log) == 4
-    more = living(tmp_path / "run", adapt=adapt, budget=Budget(trials=6))
-    more.search()
-    assert len(more.log) == 6
-
-
-def test_stock_oracles_cannot_adapt(tmp_path: Path) -> None:
-    """An oracle whose ranges are fixed is refused before anything is trained."""
-    stock = keras_tuner.oracles.RandomSearchOracle(
-        objective=keras_tuner.Objective("val_loss", "min"), max_trials=5, seed=1
-    )
-
-    with pytest.raises(OptionError, match="whose ranges cannot be changed"):
-        living(tmp_path / "run", oracle=stock)
-
-
-def reshaped(*changes: Dimension, **options: Any) -> Any:
-    """A random oracle over a rate, a width and a name, with other ranges."""
-    hp = keras_tuner.HyperParameters()
-    hp.Float(RATE, 1e-4, 1e-1, sampling="log", default=1e-3)
-    hp.Int("model.units", 16, 64, step=2, sampling="log", default=32)
-    hp.Choice("model.activation", ["relu", "silu"])
-    with hp.conditional_scope("model.activation", ["silu"]):
-        hp.Float(DROPOUT, 0.0, 0.5)
-    made = oracle("random", max_trials=60, hyperparameters=hp, **options)
-    made.reshape(changes)
-    return made
-
-
-def test_reshaping_swaps_range_default_and_prior() -> None:
-    """All later draws come from the new ranges, under the old conditions."""
-    made = reshaped(
-        Dimension(name=RATE, range=FloatRange(low=0.5, high=2.0, sampling="log"), value=1.0),
-        Dimension(
-            name="model.units",
-            range=IntRange(low=64, high=256, sampling="power_of_two"),
-            value=128,
-        ),
-        Dimension(name=DROPOUT, range=Fixed(value=0.25), value=0.25),
-    )
-    drawn = [made.create_trial(f"tuner{i}").hyperparameters.values for i in range(40)]
-
-    assert all(0.5 <= v[RATE] <= 2.0 for v in drawn)
-    assert {v["model.units"] for v in drawn} == {64, 128, 256}
-    assert {v[DROPOUT] for v in drawn if v["model.activation"] == "silu"} == {0.25}
-    assert not any(DROPOUT in v for v in drawn if v["model.activation"] == "relu")
-    assert made.hyperparameters.values[RATE] == 1.0
-
-
-def test_configurations_that_wait_move_into_the_range() -> None:
-    """An initial configuration outside the new range is tried at its edge."""
-    change = Dimension(name=RATE, range=FloatRange(low=1e-3, high=1e-2, sampling="log"), value=2e-3)
-    made = reshaped(change, initial_trials=[{RATE: 0.1}, {RATE: 5e-3}])
-
-    rates = [made.create_trial(f"tuner{i}").hyperparameters.values[RATE] for i in range(2)]
-
-    assert rates == [pytest.approx(1e-2), pytest.approx(5e-3)]
-
-
-def test_only_declared_hyperparameters_can_be_reshaped() -> None:
-    """A name that the model does not declare is refused with the nearest one."""
-    with pytest.raises(SettingError, match="optimizer.learning_rates"):
-        reshaped(Dimension(name="optimizer.learning_rates", range=Fixed(value=1), value=1))
 
 
 def test_the_report_shows_each_change_and_its_effect() -> None:

@@ -66,10 +66,10 @@ def kept_average(values: Mapping[str, Any]) -> list[Any]:
     return [AveragedWeights(keep=False)] if values.get("optimizer.ema_momentum") else []
 
 
-def growth(values: Mapping[str, Any], num_micro_batches: int = 1) -> Any:
+def growth(values: Mapping[str, Any], num_micro_batches: int = 1, epochs: int = EPOCHS) -> Any:
     """How the batch grows over the whole training."""
     return batch_growth(
-        values, epochs=EPOCHS, num_samples=ROWS, num_micro_batches=num_micro_batches
+        values, epochs=epochs, num_samples=ROWS, num_micro_batches=num_micro_batches
     )
 
 
@@ -90,7 +90,7 @@ def search(
         model,
         directory=path.parent,
         project_name=path.name,
-        policy=policy or TrialPolicy(seed=11, extra_callbacks=kept_average, growth=growth),
+        policy=policy or TrialPolicy(EPOCHS, seed=11, extra_callbacks=kept_average, growth=growth),
         budget=Budget(trials=4),
         **options,
     )

@@ -1,0 +1,1 @@
+"""Scripts written for KerasTuner, run by its tuners and by ours."""
