@@ -89,11 +89,14 @@ BEST_OF_EACH = 25
 FIRST_OF_ALL = 500
 
 
-def recommended(number: int, budget: float) -> Any:
-    """What the rules recommend for a task, as a search space by the surrogate's names."""
+def recommended(number: int, budget: float, tuned: tuple[str, ...] = ()) -> Any:
+    """What the rules recommend for a task, as a search space by the surrogate's names.
+
+    Of the hyperparameters only the `tuned` ones may vary, all of them if none is named.
+    """
     from smarttune.facts import Facts
     from smarttune.recommendation import recommend
-    from smarttune.space import Dimension, SearchSpace
+    from smarttune.space import Dimension, Fixed, SearchSpace
     from smarttune.suggestion import rulebook_of
 
     known = FACTS[number]
@@ -112,17 +115,20 @@ def recommended(number: int, budget: float) -> Any:
     dimensions = []
     for name, ours in CANONICAL.items():
         setting = found.settings[ours]
-        dimensions.append(
-            Dimension(name=name, range=setting.range, value=setting.value, prior=setting.prior)
-        )
-    return SearchSpace(dimensions=tuple(dimensions)), found
+        range_, prior = setting.range, setting.prior
+        if tuned and name not in tuned:
+            range_, prior = Fixed(value=setting.value), None
+        dimensions.append(Dimension(name=name, range=range_, value=setting.value, prior=prior))
+    return SearchSpace(dimensions=tuple(dimensions))
 
 
 @functools.cache
-def setup_of(number: int, seed: int, budget: float, prior: str) -> Setup:
+def setup_of(
+    number: int, seed: int, budget: float, prior: str, tuned: tuple[str, ...] = ()
+) -> Setup:
     """The start of our searches on a task."""
     if prior == "rules":
-        space, _ = recommended(number, budget)
+        space = recommended(number, budget, tuned)
         return Setup(hashed(number, seed), budget, space.default, space=space)
     on = task(number)
     if prior == "worst":
@@ -255,7 +261,7 @@ def regrets(job: tuple[str, int, int, argparse.Namespace]) -> list[float]:
     on = task(number)
     bare = Setup(hashed(number, seed), options.budget)
     if name in OURS or options.prior != "rules":
-        setup = setup_of(number, seed, options.budget, options.prior)
+        setup = setup_of(number, seed, options.budget, options.prior, options.tuned)
     else:
         setup = bare
     if options.portfolio and name in OURS:
@@ -304,6 +310,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--budget", type=float, default=12, help="full trainings")
     parser.add_argument("--prior", choices=("rules", "best25", "worst"), default="rules")
+    parser.add_argument(
+        "--tuned", default="", help="only these vary, such as learning_rate,max_dropout"
+    )
     parser.add_argument("--portfolio", action="store_true")
     parser.add_argument(
         "--portfolio-first", action="store_true", help="and its first one instead of the default"
@@ -311,6 +320,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     options = parser.parse_args()
     options.methods = options.methods.split(",")
+    options.tuned = tuple(name for name in options.tuned.split(",") if name)
     options.tasks = tuple(int(t) for t in options.tasks.split(","))
     options.all_tasks = tuple(dict.fromkeys((*DEVELOPMENT_TASKS, *options.tasks)))
     for number in options.all_tasks if options.portfolio else options.tasks:

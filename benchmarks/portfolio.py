@@ -9,7 +9,8 @@ and 1 that of its median configuration.
 
 - `--surrogate` (the default): the development tasks of `surrogate.py`, beside random search,
   whose expected regret follows from 50,000 configurations without any luck. `nearest` weighs
-  tasks by their facts as a search does, `alike` lets them count alike.
+  tasks by their facts as a search does, `alike` lets them count alike, and `2 of it` goes on
+  with random search after the first two of `nearest`.
 - `--file`: a portfolio that `smarttune learn` wrote, beside its own candidates in random
   order; a training that is unknown counts as the worst known of its task.
 - `--write` makes the surrogate's portfolio from the development tasks, those for checking left
@@ -38,6 +39,8 @@ from smarttune.version import __version__
 MARKS = (1, 2, 4, 8, 12)
 MOST = 60  # candidates of the bundled portfolio: a file of some 20 kB
 
+PARTS = (1, 2, 4, 8)  # so many of a portfolio, and random search after them
+
 # Digits of the rate and its like that a configuration is worth telling with.
 SIGNIFICANT = 3
 
@@ -62,17 +65,25 @@ def expected_random(errors: np.ndarray, k: int) -> float:
     return float(np.sort(errors) @ (at_least - np.append(at_least[1:], 0.0)))
 
 
+def _then_random(first: Sequence[float], errors: np.ndarray, num: int) -> float:
+    """The mean of the lowest error after some known ones and `num` random ones."""
+    return expected_random(np.minimum(errors, min(first)), num) if num > 0 else min(first)
+
+
 def on_surrogate(num_tasks: int | None) -> None:
     """Print regrets on tasks left out."""
     numbers = DEVELOPMENT_TASKS[:num_tasks]
-    rows: dict[str, list[list[float]]] = {"nearest": [], "alike": [], "random search": []}
+    names = ("nearest", "alike", *(f"{n} of it" for n in PARTS), "random search")
+    rows: dict[str, list[list[float]]] = {name: [] for name in names}
     for number in numbers:
         on, others = task(number), trimmed(portfolio_without(number, numbers))
         here = Facts.of({f"data.{n}": v for n, v in FACTS[number]._asdict().items()})
         for name, facts in (("nearest", here), ("alike", None)):
-            found = others.ordered(facts, MARKS[-1])
-            regrets = [float(on.regret(_error(on, values))) for values in found]
-            rows[name].append([min(regrets[:k]) for k in MARKS])
+            errors = [_error(on, values) for values in others.ordered(facts, MARKS[-1])]
+            rows[name].append([float(on.regret(min(errors[:k]))) for k in MARKS])
+            for n in PARTS if name == "nearest" else ():
+                lowest = [_then_random(errors[: min(n, k)], on.errors, k - n) for k in MARKS]
+                rows[f"{n} of it"].append([float(on.regret(e)) for e in lowest])
         rows["random search"].append(
             [float(on.regret(expected_random(on.errors, k))) for k in MARKS]
         )

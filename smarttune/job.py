@@ -84,7 +84,7 @@ def search(
         time: Wall time as "10m" or in seconds, everything included.
         trials: Trials to run.
         epochs: Epochs to train over all trials.
-        strategy: auto, random, grid, hyperband or bayesian.
+        strategy: auto, or a name of `smarttune.oracles.STRATEGIES`.
         objective: Metric that ranks trials, for example `val_auc`; chosen by rule if None.
         direction: min or max; known for every metric that SmartTune logs.
         against: Further objectives that are weighed against the metric: num_parameters,

@@ -369,13 +369,22 @@ class _Lesson:
             name=name,
             summary=f"Good configurations of {len(self.sources)} run(s) on {kind} data.",
             about=self._about(),
-            requires={"data.task": kind},
+            requires={"data.task": kind} | self._alike(),
             tasks=tuple(
                 s.task(_provenance(s) | scale.about())
                 for s, scale in zip(self.sources, scales, strict=True)
             ),
             candidates=tuple(found),
         )
+
+    def _alike(self) -> dict[str, Value]:
+        """The identity that all candidates have, without which none of them would be of use."""
+        first, *others = self.candidates
+        return {
+            n: first[n]
+            for n in IDENTITY
+            if n in first and all(v.get(n) == first[n] for v in others)
+        }
 
     def _about(self) -> dict[str, str]:
         from smarttune.job import environment

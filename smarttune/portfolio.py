@@ -289,7 +289,7 @@ def portfolios_for(asked: str | Path, recommendation: Recommendation) -> list[Po
     Raises:
         DataError: If a file cannot be read or is no portfolio.
     """
-    if asked == 'no':
+    if asked == NONE:
         return []
     if asked != AUTO:
         return [read_portfolio(Path(asked))]

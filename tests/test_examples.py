@@ -36,6 +36,7 @@ TRAINING = {
     "160_growing_batches.py": r"Accuracy on held-back pictures: [01]\.\d+",
     "170_stop_early.py": r"Epoch \d+ is back: val_loss .*\nWith a rate of 1000 it ended in epoch 1: The loss is",
     "180_mixed_precision.py": r"mixed_float16 +float16 +float32 +\d+ +0\.\d+",
+    "200_switch_from_kerastuner.py": r"Best model: mean absolute error \d+\.\d+\n\d+ trials, [1-9]\d* of them continued",
     "190_hypergradient.py": r"hypergradient +rate 0\.0001 -> 0\.\d+ +accuracy 0\.\d+",
 }
 

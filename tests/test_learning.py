@@ -18,6 +18,8 @@ from smarttune.errors import OptionError, RunError, SmartTuneError
 from smarttune.job import resume, search
 from smarttune.learning import Source, carried, learn
 from smarttune.portfolio import Candidate, Portfolio, Task, read_portfolio, write_portfolio
+from smarttune.space import SearchSpace
+from smarttune.trials import TrialRecord
 from smarttune.tuning import Run
 
 pytestmark = [
@@ -32,6 +34,11 @@ WINE = Path(__file__).parents[1] / "examples" / "data" / "wine.csv"
 TRIALS, EPOCHS, BEST = 3, 1, 3
 SMALL = {"search.max_epochs": EPOCHS, "model.num_layers": 1, "model.units": 16}
 RATE = "optimizer.learning_rate"
+IDENTICAL = {
+    "model.family": "mlp",
+    "optimizer.name": "adamw",
+    "optimizer.schedule": "cosine",
+}
 
 
 def part(folder: Path, name: str, seed: int) -> Path:
@@ -99,7 +106,7 @@ def test_what_was_good_in_one_run_is_trained_on_the_others(runs: list[Run], tmp_
 
     made = read_portfolio(output)
     assert [t.name for t in made.tasks] == ["red", "white"]
-    assert (made.name, made.requires) == ("made", {"data.task": "tabular"})
+    assert (made.name, made.requires) == ("made", {"data.task": "tabular", **IDENTICAL})
     assert all(r is not None for c in made.candidates for r in c.regrets)
     assert {c.origin for c in made.candidates} == {"red", "white"}
     trained = [e for e in events if e["event"] == "trained"]
@@ -220,6 +227,22 @@ def test_kinds_of_data_get_files_of_their_own(runs: list[Run], tmp_path: Path) -
     assert [p.name for p in written] == ["p-tabular.yaml", "p-timeseries.yaml"]
     assert [read_portfolio(p).requires["data.task"] for p in written] == ["tabular", "timeseries"]
     assert [len(read_portfolio(p).tasks) for p in written] == [1, 1]
+
+
+def test_only_what_all_candidates_have_is_required(
+    runs: list[Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where candidates differ in schedule, a search with another one may use them, too."""
+
+    def with_any_schedule(record: TrialRecord, space: SearchSpace) -> dict[str, Any]:
+        schedule = "constant" if record.is_default else "cosine"
+        return carried(record, space) | {"optimizer.schedule": schedule}
+
+    monkeypatch.setattr(learning, "carried", with_any_schedule)
+    learn(runs, tmp_path / "p.yaml", evaluate=False)
+
+    alike = {n: v for n, v in IDENTICAL.items() if n != "optimizer.schedule"}
+    assert read_portfolio(tmp_path / "p.yaml").requires == {"data.task": "tabular", **alike}
 
 
 def other_optimizer(recommendation: dict[str, Any]) -> None:

@@ -109,7 +109,7 @@ def test_of_equal_help_the_better_in_all_is_chosen() -> None:
     weights = np.array([1.0, 0.5, 0.0])
 
     assert greedy(table, 2, weights) == [0, 1]  # a task without weight decides nothing
-    assert greedy(np.array([[0.0, 1.0], [0.9, 0.5], [0.2, 0.5]]), 2) == [2, 0]
+    assert greedy(np.array([[0.0, 0.6], [0.9, 0.5], [0.4, 0.5]]), 2) == [0, 2]
     assert greedy(np.array([[0.0, 9.0, 9.0], [5.0, 0.0, 1.0], [4.0, 0.0, 1.0]]), 3) == [2, 0]
     assert greedy(np.array([[1.0, 1.0], [1.0, 1.0]]), 2) == [0]
 

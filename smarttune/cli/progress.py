@@ -128,6 +128,9 @@ class PlainView:
     def _confirmation_started(self, event: Mapping[str, Any]) -> str:
         return f"Confirming: {event['text']}."
 
+    def _portfolio(self, event: Mapping[str, Any]) -> str:
+        return f"Portfolio: {event['text']}."
+
     def _confirming(self, event: Mapping[str, Any]) -> str:
         return f"Confirming {event['k']} of {event['n']}: trial {event['repeat_of']} again"
 
@@ -190,6 +193,9 @@ class LiveView:
 
     def _trials_ended(self, event: Mapping[str, Any]) -> None:
         self.heading = f"Trials ended: {event['reason']}; testing, exporting, reporting"
+
+    def _portfolio(self, event: Mapping[str, Any]) -> None:
+        self.changes.append(event["text"])
 
     def _confirming(self, event: Mapping[str, Any]) -> None:
         self.heading = f"Confirming {event['k']} of {event['n']}: trial {event['repeat_of']} again"

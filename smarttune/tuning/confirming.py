@@ -7,6 +7,7 @@ the next way begins, and only ways in which all were trained are compared.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
@@ -29,6 +30,9 @@ CONFIRMATION_SHARE = 0.2
 REFIT_SHARE = 0.1
 # ours: the least from which a spread can be seen; rather fewer finalists than fewer repeats.
 FEWEST_REPEATS = 2
+# ours: where no time limit says what repeats may cost, they are at most half as many as the
+# trials, but for two finalists: who asked for five trials does not want fifteen more.
+REPEATS_PER_TRIAL = 0.5
 
 NO_TIME = "the time is up"
 
@@ -170,9 +174,12 @@ def _chosen(
         ]
         return not missing or clock.has_room_for(sum(missing))
 
+    limited = clock.seconds is not None
+    affordable = math.inf if limited else REPEATS_PER_TRIAL * len(log)
     for most in range(KEPT_MODELS, 0, -1):
         finalists = finalists_of(log, most)
-        if len(finalists) > 1 and fits(finalists, FEWEST_REPEATS):
+        few = len(finalists) == 2 or len(finalists) * len(repetitions) <= affordable  # noqa: PLR2004
+        if len(finalists) > 1 and few and fits(finalists, FEWEST_REPEATS):
             return finalists, ""
     smallest = finalists_of(log, 1)
     finalists = smallest if len(smallest) > 1 else finalists_of(log, 2)

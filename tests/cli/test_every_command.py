@@ -22,7 +22,7 @@ from tests.cli.calling import call
 
 ROOT: Any = typer.main.get_command(app)
 EXPECTED = {
-    "suggest", "lr-find", "search", "resume", "show", "predict", "export",
+    "suggest", "plan", "lr-find", "learn", "search", "resume", "show", "predict", "export",
     "rules list", "rules show", "rules check", "rules schema", "rules facts",
 }  # fmt: skip
 SHELLS = ("bash", "zsh", "fish")

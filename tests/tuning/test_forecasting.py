@@ -121,3 +121,12 @@ def test_a_grid_ends_by_itself() -> None:
 def test_without_any_limit_only_the_first_is_sure(schedule: Schedule) -> None:
     """An endless schedule without a limit plans the recommendation alone instead of hanging."""
     assert forecast(schedule, Limits(), Pace(1.0)).cost.trials == 1
+
+
+def test_nothing_is_planned_beyond_a_rung_that_is_not_paid() -> None:
+    """A cheaper bracket further on does not take what a promotion before it waits for."""
+    brackets = (Bracket(1, (Rung(1, 3), Rung(10, 1))), Bracket(0, (Rung(4, 1),)))
+
+    found = forecast(Schedule(10, brackets), Limits(epochs=10 + 3 + 5), Pace(1.0))
+
+    assert found.rungs == (Rung(1, 3), Rung(10, 1))
