@@ -34,6 +34,9 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 # ours: what measuring the networks beforehand may take of a time budget.
 PROBING_SHARE = 0.06
 
+# ours: below two minutes compiling a network once more costs more than knowing its pace gains.
+TIMED_FROM = 120.0
+
 _VERSIONED = (
     "keras",
     "keras-tuner",
@@ -160,7 +163,7 @@ def search(
     )
     share = None if budget.seconds is None else PROBING_SHARE * budget.seconds
     prepared = measured(prepared, seconds=share, on_event=on_event)
-    if budget.seconds is not None:
+    if budget.seconds is not None and budget.seconds >= TIMED_FROM:
         prepared = timed(
             prepared,
             lambda: limits_of(budget, _now() - began, confirms=confirm, refits=refit),
@@ -312,7 +315,7 @@ def _carry_out(
     from smarttune.report.files import write_report
     from smarttune.report.summary import summarize
     from smarttune.tuning.budget import Clock
-    from smarttune.tuning.confirming import CONFIRMATION_SHARE, REFIT_SHARE, EarlierClock, confirm
+    from smarttune.tuning.confirming import REFIT_SHARE, EarlierClock, confirm, confirmation_share
     from smarttune.tuning.finishing import finish
     from smarttune.tuning.living import adaptation
     from smarttune.tuning.starting import announce, first_values, told
@@ -322,7 +325,8 @@ def _carry_out(
     # Runs of earlier versions asked for neither.
     confirms, refits = run.manifest.get("confirm", False), run.manifest.get("refit", False)
     later = REFIT_SHARE if refits else 0.0
-    trials_clock = EarlierClock(clock, later + (CONFIRMATION_SHARE if confirms else 0.0))
+    repeats = confirmation_share(budget.seconds) if confirms else 0.0
+    trials_clock = EarlierClock(clock, later + repeats)
     run.study.space = job.space
     tuner = SmartTuner(
         job.oracle(

@@ -433,6 +433,7 @@ def _provenance(source: Source) -> dict[str, str]:
     return {
         "run": run.path.name,
         "digest": source.digest,
+        "rows": str(run.manifest["data"]["rows"]),
         "objective": f"{run.objective.name} ({run.objective.direction})",
         "trials": str(len(source.log)),
         "epochs": str(source.longest),

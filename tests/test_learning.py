@@ -120,6 +120,7 @@ def test_what_was_good_in_one_run_is_trained_on_the_others(runs: list[Run], tmp_
         scale = median(scores) - min(known)
         assert own == pytest.approx((min(scores) - min(known)) / scale, abs=1e-4)
         assert task.about["digest"] == run.manifest["data"]["digest"]
+        assert task.about["rows"] == "120"
         assert task.facts["data.num_features"] == 12
     assert made.about["trainings"] == f"{len(trained)} completed"
     assert str(tmp_path) not in output.read_text()

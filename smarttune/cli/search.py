@@ -32,6 +32,7 @@ from smarttune.cli.options import (
 )
 from smarttune.cli.suggest import declared_facts, target_of
 from smarttune.facts import PROBLEMS
+from smarttune.space import HYPERPARAMETERS
 
 Time = Annotated[
     str | None, typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
@@ -52,7 +53,10 @@ def search(
         int | None, typer.Option(help="Epochs to train, over all trials.")
     ] = None,
     strategy: Annotated[
-        str, typer.Option(help="auto | random | grid | hyperband | bayesian")
+        str,
+        typer.Option(
+            help="auto, or one of " + ", ".join(sorted(HYPERPARAMETERS["search.strategy"].values))
+        ),
     ] = "auto",
     objective: Annotated[
         str | None, typer.Option(help="Metric that ranks trials, such as val_auc; else by rule.")

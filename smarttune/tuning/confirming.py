@@ -26,6 +26,9 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 # ours: of the training time under a time limit; it pays two repeats of four finalists where a
 # trial takes a fortieth of that time.
 CONFIRMATION_SHARE = 0.2
+# ours: a time limit below five minutes goes to the search whole; the few repeats that its share
+# would pay prove nothing.
+CONFIRMED_FROM = 300.0
 # ours: one more training, on somewhat more rows.
 REFIT_SHARE = 0.1
 # ours: the least from which a spread can be seen; rather fewer finalists than fewer repeats.
@@ -55,6 +58,11 @@ class EarlierClock(Clock):
         """Elapsed seconds at which the last training must have stopped."""
         ends = super().training_ends
         return None if ends is None else ends * (1 - self.kept)
+
+
+def confirmation_share(seconds: float | None) -> float:
+    """Share of the training time that is kept for repeats under a limit of wall time."""
+    return CONFIRMATION_SHARE if seconds is not None and seconds >= CONFIRMED_FROM else 0.0
 
 
 def finalists_of(log: TrialLog, most: int = KEPT_MODELS) -> list[TrialRecord]:

@@ -12,7 +12,7 @@ from smarttune.oracles.i_epoch import DEFAULT_FINALISTS
 from smarttune.recommendation import Reason, Recommendation, Setting
 from smarttune.space import Fixed, Value
 from smarttune.tuning.budget import Budget, Clock
-from smarttune.tuning.confirming import CONFIRMATION_SHARE, REFIT_SHARE
+from smarttune.tuning.confirming import REFIT_SHARE, confirmation_share
 from smarttune.tuning.forecasting import (
     Forecast,
     Limits,
@@ -170,7 +170,7 @@ def shares_of(budget: Budget, prepared: float, *, confirms: bool, refits: bool) 
     ends = clock.training_ends
     if ends is None or budget.seconds is None:
         return Shares(prepared, None, None, None, None, None)
-    confirmation = ends * CONFIRMATION_SHARE if confirms else 0.0
+    confirmation = ends * confirmation_share(budget.seconds) if confirms else 0.0
     refit = ends * REFIT_SHARE if refits else 0.0
     return Shares(
         preparation=prepared,
