@@ -32,7 +32,7 @@ docs: $(STAMP)  ## rule pages, index and command reference
 
 bench: $(STAMP)  ## ratios against KerasTuner, about 20 minutes
 	$(BIN)/python benchmarks/suggest_time.py
-	$(BIN)/python benchmarks/against_kerastuner.py
+	$(BIN)/python benchmarks/real.py --only adult,california,wine --systems smarttune,kerastuner_hyperband
 
 format: $(STAMP)
 	$(BIN)/ruff format .

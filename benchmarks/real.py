@@ -80,7 +80,7 @@ def area(scores: Scores, limit: float, *, worst: float, best: float) -> float:
         worst: What counts as nothing; also before the first score.
         best: What counts as all.
     """
-    if worst == best:
+    if worst == best or not scores:
         return sum(limit - second for second, _ in scores[:1]) / limit
     ends = [*(second for second, _ in scores[1:]), limit]
     heights = ((score - worst) / (best - worst) for _, score in scores)

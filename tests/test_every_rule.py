@@ -19,8 +19,9 @@ from smarttune.space import HYPERPARAMETERS
 from tests.strategies import plausible_facts
 
 FOLDER = builtin_folder()
-FILES = sorted(p for p in FOLDER.glob("*/*.yaml") if p.name != "pack.yaml")
 PACKS = sorted(p.parent for p in FOLDER.glob("*/pack.yaml"))
+# Portfolios lie beside the packs; they are data, not rules.
+FILES = sorted(p for pack in PACKS for p in pack.glob("*.yaml") if p.name != "pack.yaml")
 IDS = {p.name.split("-", 1)[0]: p.stem for p in FILES}
 
 # The claims of the seed texts that rules carried when this was written; none may vanish.

@@ -1,12 +1,16 @@
-"""The sums of the benchmark on real data: what an area, a second and a share of it are."""
+"""The benchmark on real data: its sums, and what ends and follows the searches of the peers."""
 
 from __future__ import annotations
 
+import copy
+import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from smarttune.space import Choice, Dimension, Fixed, FloatRange, IntRange, SearchSpace
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -22,6 +26,15 @@ def real():
         import real
 
         yield real
+
+
+@pytest.fixture(scope="module")
+def real_peers(real):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        import real_peers
+
+        yield real_peers
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +122,7 @@ def test_the_share_is_of_the_second_at_which_the_best_peer_got_there(real, case)
     assert real.best_peer(found, "min").system == "optuna_tpe"
     assert real.best_peer(found, "max").system == "kerastuner_hyperband"
     lines = real.table(found, case("mean_absolute_error"), LIMIT)
-    assert "| smarttune | 4 | 5 | 6 | 0.708 | 20.0 | 0.25 | 99 |" in lines
+    assert "| smarttune | 4 | 5 | 6 | 0.688 | 20.0 | 0.25 | 99 |" in lines
     assert "| optuna_tpe | 7 | 10 | 11 | 0.360 | 80.0 | 1.00 | 101 |" in lines
     assert any(line.startswith("| kerastuner_hyperband | 3 | 12 | - |") for line in lines)
     assert "| autokeras | not installed | | | | | | |" in lines
@@ -132,3 +145,63 @@ def test_without_a_peer_there_is_nothing_to_compare(real, case):
     alone = results(real)[:1]
     assert real.summary(alone, case("mean_absolute_error")).endswith("nothing to compare.")
     assert "| - | - |" in real.table(alone, case("mean_absolute_error"), LIMIT)[-1]
+
+
+SPACE = SearchSpace(
+    dimensions=(
+        Dimension(name="model.num_layers", range=IntRange(low=1, high=3), value=1),
+        Dimension(
+            name="model.units",
+            range=IntRange(low=8, high=64, sampling="power_of_two"),
+            value=8,
+        ),
+        Dimension(
+            name="optimizer.learning_rate",
+            range=FloatRange(low=1e-4, high=1e-1, sampling="log"),
+            value=1e-3,
+        ),
+        Dimension(name="optimizer.name", range=Choice(values=("adam", "sgd")), value="adam"),
+        Dimension(
+            name="optimizer.momentum",
+            range=FloatRange(low=0.0, high=0.9),
+            value=0.5,
+            active_when={"optimizer.name": ("sgd",)},
+        ),
+        Dimension(name="model.activation", range=Fixed(value="relu"), value="relu"),
+    )
+)
+
+
+def test_optuna_draws_whole_configurations_of_smarttunes_space(real_peers):
+    """What Optuna proposes lies in the space and holds what is active, and all of it is reached."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [real_peers.drawn(study.ask(), SPACE) for _ in range(60)]
+    assert all(SPACE.contains(values) for values in drawn)
+    assert {values["model.units"] for values in drawn} == {8, 16, 32, 64}
+    assert {values["optimizer.name"] for values in drawn} == {"adam", "sgd"}
+
+
+def test_a_watch_keeps_the_best_model_and_ends_the_search_at_the_limit(real_peers, case):
+    """Only improvements within the time are noted, in the target's units, one watch for all."""
+    watch = real_peers.Watch(
+        case("mean_absolute_error"),
+        real_peers.Clock(time.time(), 60.0),
+        scale=10.0,
+        kept=lambda model: f"weights of {model}",
+    )
+    assert copy.deepcopy([watch])[0] is watch
+    for name, score in (("a", 0.5), ("b", 0.7), ("c", float("nan")), ("d", 0.2)):
+        watch._model = name
+        watch.on_epoch_end(0, {"val_mean_absolute_error": score})
+    assert [score for _, score in watch.scores] == [5.0, 2.0]
+    assert watch.best == ("d", "weights of d")
+    watch.clock = real_peers.Clock(time.time() - 61.0, 60.0)
+    with pytest.raises(real_peers.TimeIsUp):
+        watch.on_epoch_end(1, {"val_mean_absolute_error": 0.1})
+    with pytest.raises(real_peers.TimeIsUp):
+        watch.on_train_batch_end(0)
+    assert len(watch.scores) == 2
+    assert not issubclass(real_peers.TimeIsUp, Exception)  # which KerasTuner would swallow
