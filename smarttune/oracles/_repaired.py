@@ -229,7 +229,8 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
     @locked
     def get_best_trials(self, num_trials: int = 1) -> list[Any]:
         """Return the best completed trials; fewer than asked for if there are no more."""
-        done = [t for t in self._in_start_order() if _outcomes.is_completed(t)]
+        # Not by start order: scripts put trials of earlier searches into `trials` by hand.
+        done = [t for t in self.trials.values() if _outcomes.is_completed(t)]
         sign = -1 if self.objective.direction == "max" else 1
         return sorted(done, key=lambda t: sign * t.score)[:num_trials]
 

@@ -24,6 +24,9 @@ BASELINE_SECONDS = 30.0
 # that others should share.
 FIRST_TRIAL_SHARE = 0.3
 
+# ours: but with less than this no network gets beyond compiling and its first epochs on two cores.
+FIRST_TRIAL_SECONDS = 20.0
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -116,4 +119,9 @@ class Clock:
         ends = self.training_ends
         if ends is None or not first:
             return ends
-        return self.elapsed + FIRST_TRIAL_SHARE * (ends - self.elapsed)
+        return self.elapsed + first_trial_seconds(ends - self.elapsed)
+
+
+def first_trial_seconds(left: float) -> float:
+    """Seconds that the first trial may take of those left for all."""
+    return max(FIRST_TRIAL_SHARE * left, min(FIRST_TRIAL_SECONDS, left))

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import keras_tuner
 import pytest
+from keras_tuner.engine.trial import Trial
 
 from smarttune.errors import OptionError, RunError
 from smarttune.oracles import RandomOracle
@@ -58,6 +59,22 @@ def test_directions_of_names_come_from_the_table(name: str, direction: str) -> N
     assert RandomOracle(name).objective.direction == direction
     (part,) = RandomOracle([name]).objective.objectives
     assert part.direction == direction
+
+
+@pytest.mark.parametrize(("direction", "best"), [("min", [1, 2, 3]), ("max", [3, 2, 1])])
+def test_trials_put_in_by_hand_are_ranked(direction: str, best: list[int]) -> None:
+    """Completed trials that a script adds to `trials` are ranked with those that were run."""
+    oracle = RandomOracle(keras_tuner.Objective("score", direction), max_trials=2)
+    ran = oracle.create_trial("tuner0")
+    oracle.update_trial(ran.trial_id, {"score": 2.0})
+    ran.status = "COMPLETED"
+    oracle.end_trial(ran)
+    for score, status in ((3.0, "COMPLETED"), (1.0, "COMPLETED"), (None, "FAILED")):
+        added = Trial(keras_tuner.HyperParameters(), status=status)
+        added.score = score
+        oracle.trials[added.trial_id] = added
+
+    assert [trial.score for trial in oracle.get_best_trials(4)] == best
 
 
 def test_unknown_directions_are_asked_for() -> None:

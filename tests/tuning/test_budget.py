@@ -14,11 +14,11 @@ from smarttune.tuning import budget as module
 from smarttune.tuning.budget import (
     BASELINE_SECONDS,
     BASELINE_SHARE,
-    FIRST_TRIAL_SHARE,
     RESERVED_SECONDS,
     RESERVED_SHARE,
     Budget,
     Clock,
+    first_trial_seconds,
     parse_duration,
 )
 
@@ -147,4 +147,7 @@ def test_the_first_trial_leaves_time_for_others(monkeypatch: pytest.MonkeyPatch)
     watch.now += 50.0
 
     assert clock.deadline(first=False) == ends
-    assert clock.deadline(first=True) == pytest.approx(50.0 + FIRST_TRIAL_SHARE * (ends - 50.0))
+    assert clock.deadline(first=True) == pytest.approx(50.0 + first_trial_seconds(ends - 50.0))
+    assert first_trial_seconds(1000.0) == pytest.approx(300.0)
+    assert first_trial_seconds(30.0) == pytest.approx(20.0)
+    assert first_trial_seconds(8.0) == pytest.approx(8.0)
