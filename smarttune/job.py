@@ -34,9 +34,6 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 # ours: what measuring the networks beforehand may take of a time budget.
 PROBING_SHARE = 0.06
 
-# ours: below two minutes compiling a network once more costs more than knowing its pace gains.
-TIMED_FROM = 120.0
-
 _VERSIONED = (
     "keras",
     "keras-tuner",
@@ -127,7 +124,7 @@ def search(
     began = _now()
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
     prepare_backend()
-    from smarttune.preparation import measured, prepare, timed
+    from smarttune.preparation import TIMED_FROM, measured, prepare, timed
     from smarttune.tuning.costs import checked_costs
     from smarttune.tuning.outlook import limits_of
     from smarttune.tuning.preparing import with_budget
@@ -326,7 +323,7 @@ def _carry_out(
     confirms, refits = run.manifest.get("confirm", False), run.manifest.get("refit", False)
     later = REFIT_SHARE if refits else 0.0
     repeats = confirmation_share(budget.seconds) if confirms else 0.0
-    trials_clock = EarlierClock(clock, later + repeats)
+    trials_clock = EarlierClock(clock, later + repeats, spent)
     run.study.space = job.space
     tuner = SmartTuner(
         job.oracle(
@@ -346,7 +343,7 @@ def _carry_out(
     _announce(run, on_event, "search_started", budget, job)
     announce(run, on_event)
     tuner.search(job.training_data)
-    found = confirm(run, job, EarlierClock(clock, later), on_event) if confirms else None
+    found = confirm(run, job, EarlierClock(clock, later, spent), on_event) if confirms else None
     found = {**finish(run, job, clock, found), "seconds": clock.elapsed}
     found["extras"] |= told(run)
     report = summarize(run, found, book)

@@ -36,6 +36,10 @@ MAX_TEST_ROWS = 10_000
 
 _HOW_TIMED = "some epochs of the recommended network"
 
+# ours: below two minutes compiling a network once more costs a search more than knowing its pace
+# gains.
+TIMED_FROM = 120.0
+
 MOST_SEEDS = 2**31  # Keras takes signed 32-bit seeds
 
 OnEvent = Callable[[Mapping[str, Any]], None]
@@ -159,6 +163,7 @@ def timed(
     limits: Callable[[], Limits],
     *,
     seconds: float | None = None,
+    acts: bool = True,
     on_event: OnEvent | None = None,
 ) -> Preparation:
     """Time the recommended networks, and let rules shorten trials and vary less by it.
@@ -167,6 +172,7 @@ def timed(
         prepared: What is known so far.
         limits: Says, once the networks are timed, what the trials may spend.
         seconds: Wall time that timing may take; None means no limit.
+        acts: Whether rules hear of it.
         on_event: Called before and after.
     """
     tell = on_event if on_event is not None else lambda event: None
@@ -175,7 +181,7 @@ def timed(
     prepared = replace(prepared, paces=found)
     pace = found.get(prepared.job.families[0])
     left = limits()
-    if pace is None or left.seconds is None:
+    if pace is None or left.seconds is None or not acts:
         return prepared
     tell({"event": "timed", "seconds_per_epoch": pace.seconds_per_epoch, "startup": pace.startup})
     prepared = _knowing(prepared, {"budget.seconds_per_epoch": pace.seconds_per_epoch}, _HOW_TIMED)
@@ -255,7 +261,8 @@ def planned(  # noqa: PLR0913 -- what a search is asked
     def limits() -> Limits:
         return limits_of(budget, time.monotonic() - began, confirms=confirm, refits=refit)
 
-    prepared = timed(prepared, limits, seconds=share, on_event=on_event)
+    acts = budget.seconds is None or budget.seconds >= TIMED_FROM
+    prepared = timed(prepared, limits, seconds=share, acts=acts, on_event=on_event)
     made = prepared.suggestion.recommendation
     return plan_of_search(
         prepared.job,

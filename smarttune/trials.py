@@ -142,6 +142,16 @@ class TrialLog(Sequence[TrialRecord]):
         """The trial of the recommendation itself, if it was run and left a score."""
         return next((r for r in self._records if r.is_default and r.is_scored), None)
 
+    def lineage_seconds(self, record: TrialRecord) -> float:
+        """Seconds that a trial and those that it continues took."""
+        by_id = {r.trial_id: r for r in self._records}
+        total, member = 0.0, record
+        while True:
+            total += member.seconds
+            if member.parent is None or member.parent not in by_id:
+                return total
+            member = by_id[member.parent]
+
     @property
     def num_epochs(self) -> int:
         """Epochs trained over all trials; what a parent trained counts once."""

@@ -136,10 +136,10 @@ def load_rules(
     from smarttune.rulebook import select as select_rules
 
     book = load_rulebook(tuple(folder.resolve() for folder in folders or ()))
-    return select_rules(book, _words(select), _words(ignore))
+    return select_rules(book, words(select), words(ignore))
 
 
-def _words(values: Sequence[str] | None) -> list[str]:
+def words(values: Sequence[str] | None) -> list[str]:
     """Each option may also hold several words, separated by commas."""
     return [word.strip() for value in values or () for word in value.split(",") if word.strip()]
 

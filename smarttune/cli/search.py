@@ -29,6 +29,7 @@ from smarttune.cli.options import (
     load_rules,
     pairs,
     source_options,
+    words,
 )
 from smarttune.cli.suggest import declared_facts, target_of
 from smarttune.facts import PROBLEMS
@@ -133,7 +134,7 @@ def search(
     - `smarttune search data.csv --target y --time 10m --against num_parameters`
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
     """
-    book = load_rules(rules, select, ignore)
+    load_rules(rules, select, ignore)  # mistakes in rules are told before anything is imported
     facts = given(
         **{
             "data.task": task,
@@ -166,7 +167,9 @@ def search(
             refit=refit,
             facts=declared_facts(facts, fact),
             pinned=pairs(set_, "--set"),
-            rules=book,
+            rules=[folder.resolve() for folder in rules or ()],
+            select=words(select),
+            ignore=words(ignore),
             problem=problem,
             drop=drop or (),
             on_event=on_event,

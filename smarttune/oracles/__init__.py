@@ -5,6 +5,7 @@ inherits from `RepairedOracle`, writes `propose`, passes the contract suite of
 the tests, and gets a name in `STRATEGIES`.
 """
 
+from smarttune.oracles._outcomes import CUT_SHORT
 from smarttune.oracles._repaired import RepairedOracle
 from smarttune.oracles.asha import AshaOracle
 from smarttune.oracles.bayesian import BayesianOracle
@@ -40,6 +41,7 @@ STRATEGIES: dict[str, type[RepairedOracle]] = {
 }
 
 __all__ = [
+    "CUT_SHORT",
     "STRATEGIES",
     "AshaOracle",
     "BayesianOracle",

@@ -32,6 +32,8 @@ MAX_LEARNING_ROWS = 300
 # ours: the model stands on at most so many rows: the best half of them, and the latest.
 MAX_ROWS = 400
 
+ROUNDING = 1e-9  # of powers of a root
+
 
 class Row(NamedTuple):
     """What is known of a configuration after part of a training.
@@ -159,4 +161,6 @@ def milestones(max_epochs: int, factor: int) -> tuple[int, ...]:
     """
     ratio = math.sqrt(factor)
     steps = int(math.log(max_epochs) / math.log(ratio))
-    return tuple(sorted({max(1, math.floor(max_epochs / ratio**i)) for i in range(steps + 1)}))
+    return tuple(
+        sorted({max(1, math.floor(max_epochs / ratio**i + ROUNDING)) for i in range(steps + 1)})
+    )

@@ -6,6 +6,7 @@ Scores are turned so that lower is better.
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -87,8 +88,9 @@ class Lineages:
         self._best[trial.trial_id] = best
         self.num_epochs += reached - start
         self.num_configurations += not parent
-        # A trial that stopped by itself has shown what it can do.
-        is_over = reached >= self.max_epochs or reached < epochs
+        # A trial that stopped by itself has shown what it can do; one that was cut has not.
+        by_itself = reached < epochs and trial.message != _outcomes.CUT_SHORT
+        is_over = reached >= self.max_epochs or by_itself
         shares = [(e / self.max_epochs, score) for e, score in curve]
         if is_over:
             shares[-1] = (1.0, best)
@@ -99,19 +101,19 @@ class Lineages:
             self._give_up_the_worst()
 
     def _curve(self, trial: Any, start: int, epochs: int, best: float) -> list[tuple[int, float]]:
-        """Epochs and best scores so far, at the milestones that the trial passed and its end."""
+        """Epochs and best scores so far: the last report up to each milestone, and the end."""
         reported = _outcomes.objective_by_step(trial.metrics, self._objective)
         if len(reported) < 2:  # noqa: PLR2004 -- a tuner that reports the best step alone
             return [(epochs, min(best, self._sign * float(trial.score)))]
-        reached = max(reported)
-        read = []
+        bests: dict[int, float] = {}  # by the milestone that comes next; the last report stands
+        epochs_at: dict[int, int] = {}
         for epoch in sorted(reported):
             score = self._sign * reported[epoch]
             best = min(best, score) if math.isfinite(score) else best
-            passed = epoch in self._milestones and epoch > start
-            if math.isfinite(best) and (passed or epoch == reached):
-                read.append((epoch, best))
-        return read
+            if epoch > start and math.isfinite(best):
+                place = bisect.bisect_left(self._milestones, epoch)
+                bests[place], epochs_at[place] = best, epoch
+        return [(epochs_at[place], bests[place]) for place in sorted(bests)]
 
     def _give_up_the_worst(self) -> None:
         if len(self._waiting) > self._max_waiting:

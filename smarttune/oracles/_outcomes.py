@@ -24,6 +24,9 @@ Proposal = dict[str, Any]
 # because its loss is no number may send it too.
 DIVERGED = "diverged:"
 
+# Message of a completed trial that the clock cut before its epochs were trained.
+CUT_SHORT = "cut short by the time limit"
+
 
 class ConsecutiveFailuresError(RunError, RuntimeError):
     """Trials crash one after the other.

@@ -72,6 +72,8 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
         self.verbose = 0
         self._directory: Any = None
         self._num_initial_taken = 0
+        # Digits of a trial's id where the trials of another budget are told again.
+        self.id_width: int | None = None
         # A promotion has the hash of its parent, so a hash may stand for several trials.
         self._num_with_hash: collections.Counter[str] = collections.Counter()
 
@@ -342,7 +344,8 @@ class RepairedOracle(keras_tuner.Oracle, abc.ABC):  # type: ignore[misc]
 
     def _new_trial(self) -> Any:
         # KerasTuner's numbering: as many digits as max_trials has, four without a limit.
-        trial_id = str(len(self.trials)).zfill(len(str(self.max_trials)))
+        width = self.id_width or len(str(self.max_trials))
+        trial_id = str(len(self.trials)).zfill(width)
         if self.max_trials and len(self.trials) >= self.max_trials:
             proposal = _outcomes.stopped()
         else:

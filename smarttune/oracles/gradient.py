@@ -185,7 +185,8 @@ class GradientOracle(RepairedOracle):
         """The rate, or the end of its range where it lies beyond."""
         hp = self._ranges()[self.rate_name]
         if _domain.is_discrete(hp):
-            return float(min(hp.values, key=lambda v: abs(math.log(float(v) / rate))))
+            positive = [float(v) for v in hp.values if float(v) > 0]
+            return min(positive, key=lambda v: abs(math.log(v / rate)))
         return float(_domain.fit(hp, min(hp.max_value, max(hp.min_value, rate))))
 
     def _ranges(self) -> dict[str, Any]:

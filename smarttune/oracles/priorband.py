@@ -65,8 +65,8 @@ class PriorBandOracle(HyperbandOracle):
 
     def propose(self, trial_id: str) -> Proposal:
         """Return what the model chooses, or, before it knows enough, what the brackets need."""
-        self._lineages.read(self.trials, self.end_order)
-        if self._lineages.num_configurations < MIN_CONFIGURATIONS or not self.model:
+        self._read()
+        if not self._leads:
             return super().propose(trial_id)
         initial = self._next_initial()
         if initial is not None:
@@ -99,11 +99,10 @@ class PriorBandOracle(HyperbandOracle):
 
     def may_continue(self, trial_id: str) -> bool:
         """Whether a finished trial may still be trained on, or is being trained on now."""
-        self._lineages.read(self.trials, self.end_order)
-        parents = (t.hyperparameters.values.get("tuner/trial_id") for t in self._ongoing())
-        if self._lineages.is_waiting(trial_id) or trial_id in parents:
+        self._read()
+        if self._lineages.is_waiting(trial_id) or trial_id in self._taken():
             return True
-        return not self.model and super().may_continue(trial_id)
+        return not self._leads and super().may_continue(trial_id)
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `get_state` returned."""
@@ -113,6 +112,23 @@ class PriorBandOracle(HyperbandOracle):
     def settings(self) -> dict[str, Any]:
         """Return what must be the same when a search is resumed."""
         return {**super().settings(), "model": self.model}
+
+    @property
+    def _leads(self) -> bool:
+        """Whether the model knows enough to choose."""
+        return self.model and self._lineages.num_configurations >= MIN_CONFIGURATIONS
+
+    def _read(self) -> None:
+        """Take in what ended; what is being trained on does not wait."""
+        self._lineages.read(self.trials, self.end_order)
+        for trial_id in self._taken():
+            self._lineages.take(trial_id)
+
+    def _taken(self) -> set[str]:
+        """The trials that those under way, or about to be tried again, continue."""
+        waiting = [self.trials[trial_id] for trial_id in self._retry_queue]
+        every = [*self._ongoing(), *waiting]
+        return {str(t.hyperparameters.values.get("tuner/trial_id", "")) for t in every}
 
     # The brackets.
 
@@ -160,39 +176,39 @@ class PriorBandOracle(HyperbandOracle):
     def _unchosen(self, trial_id: str) -> Proposal:
         """Return what can be had without the model: a new draw, else what waits."""
         drawn = self.new_values(trial_id)
-        if drawn is not None:
-            return self._begin(drawn)
-        # The space is exhausted; what waits may still be trained on, the furthest first.
-        waiting = max(self._lineages.waiting, key=lambda w: w.share, default=None)
-        return (
-            idle_or_stopped(bool(self.ongoing_trials))
-            if waiting is None
-            else self._continue(waiting)
-        )
+        return self._finishing() if drawn is None else self._begin(drawn)
+
+    def _finishing(self) -> Proposal:
+        """Train on what waits and can be paid, the furthest first; else wait or stop."""
+        for waiting in sorted(self._lineages.waiting, key=lambda w: -w.share):
+            values = self._continued(waiting)
+            if self._is_affordable(values):
+                return running(values)
+        return idle_or_stopped(bool(self.ongoing_trials))
 
     def _begin(self, values: Values) -> Proposal:
-        return self._affordable(
-            {**values, **control(0, self._steps[0], bracket=NO_BRACKET, rung=0)}
-        )
+        begun = {**values, **control(0, self._steps[0], bracket=NO_BRACKET, rung=0)}
+        return running(begun) if self._is_affordable(begun) else self._finishing()
 
     def _continue(self, waiting: Waiting) -> Proposal:
-        self._lineages.take(waiting.trial_id)
+        values = self._continued(waiting)
+        return running(values) if self._is_affordable(values) else self._finishing()
+
+    def _continued(self, waiting: Waiting) -> Values:
         done = round(waiting.share * self.max_epochs)
         rung = next(i for i, epochs in enumerate(self._steps) if epochs > done)
         steer = control(
             done, self._steps[rung], bracket=NO_BRACKET, rung=rung, parent=waiting.trial_id
         )
-        return self._affordable({**waiting.values, **steer})
+        return {**waiting.values, **steer}
 
-    def _affordable(self, values: Values) -> Proposal:
-        """Propose, unless the epochs of the planned iterations are spent."""
+    def _is_affordable(self, values: Values) -> bool:
+        """Whether the planned iterations have as many epochs left."""
         plan = self.planned_cost
         if plan is None:
-            return running(values)
+            return True
         started = sum(_paid(t.hyperparameters.values) for t in self.trials.values())
-        if started + _paid(values) <= plan.epochs:
-            return running(values)
-        return idle_or_stopped(bool(self.ongoing_trials))
+        return started + _paid(values) <= plan.epochs
 
     def _ongoing(self) -> list[Any]:
         return list(self.ongoing_trials.values())

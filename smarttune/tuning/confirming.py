@@ -46,18 +46,19 @@ class EarlierClock(Clock):
     Args:
         clock: The search's clock.
         kept: Share of its training time that is kept free.
+        spent: Seconds that went before; nothing is kept of them again.
     """
 
-    def __init__(self, clock: Clock, kept: float) -> None:
+    def __init__(self, clock: Clock, kept: float, spent: float = 0.0) -> None:
         super().__init__(clock.seconds)
         self.started = clock.started
-        self.kept = kept
+        self.kept, self.spent = kept, spent
 
     @property
     def training_ends(self) -> float | None:
         """Elapsed seconds at which the last training must have stopped."""
         ends = super().training_ends
-        return None if ends is None else ends * (1 - self.kept)
+        return None if ends is None else ends - self.kept * max(0.0, ends - self.spent)
 
 
 def confirmation_share(seconds: float | None) -> float:
@@ -175,7 +176,7 @@ def _chosen(
 
     def fits(finalists: Sequence[TrialRecord], num_repeats: int) -> bool:
         missing = [
-            _seconds(log, f)
+            log.lineage_seconds(f)
             for r in repetitions[:num_repeats]
             for f in finalists
             if r.name(f.trial_id) not in known
@@ -196,17 +197,6 @@ def _chosen(
     return [], "not even one repeat fits into the time that is left"
 
 
-def _seconds(log: TrialLog, record: TrialRecord) -> float:
-    """What training a trial took, its parents' epochs included."""
-    by_id = {r.trial_id: r for r in log}
-    total, member = 0.0, record
-    while True:
-        total += member.seconds
-        if member.parent is None or member.parent not in by_id:
-            return total
-        member = by_id[member.parent]
-
-
 class _Confirming:
     """The repeats of one run: which are missing, what they cost, and how they are told of."""
 
@@ -221,7 +211,7 @@ class _Confirming:
     ) -> None:
         self.run, self.job, self.clock, self.on_event = run, job, clock, on_event
         self.finalists, self.repetitions = finalists, repetitions
-        self.costs = {f.trial_id: _seconds(run.log, f) for f in finalists}
+        self.costs = {f.trial_id: run.log.lineage_seconds(f) for f in finalists}
         self.known = {r.trial_id for r in run.log.repeats}
 
     def train(self) -> str:

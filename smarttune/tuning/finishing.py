@@ -72,9 +72,11 @@ def finish(
     tested["metric"] = _test_metric(job)
     told: dict[str, str] = {}
     if run.manifest.get("refit", False):
-        model, said = refitted(run, job, best, model, clock=clock)
-        tested["refitted"] = metrics_of(job.codec, _outputs(job, model, x, y), y)
-        told[TITLE] = f"{said}\n{_before_and_after(tested)}"
+        model, said, is_refitted = refitted(run, job, best, model, clock=clock)
+        told[TITLE] = said
+        if is_refitted:
+            tested["refitted"] = metrics_of(job.codec, _outputs(job, model, x, y), y)
+            told[TITLE] = f"{said}\n{_before_and_after(tested)}"
     extras = job.modality.extras(job.dataset, job.preprocessor, job.codec, model, job.seed)
     found = {
         "confirmation": confirmation,

@@ -17,6 +17,7 @@ from smarttune.tuning.policy import TrialPlan
 
 # Hyperparameters by which KerasTuner's oracles keep their books.
 BOOKKEEPING = "tuner/"
+NO_BRACKET = -1
 
 # ours: epochs of a curve that an oracle hears of stand in this ratio. Each report costs an oracle
 # about as much as a proposal of random search.
@@ -30,6 +31,27 @@ def configuration(trial: Trial) -> dict[str, Value]:
         for name, value in trial.hyperparameters.values.items()
         if not name.startswith(BOOKKEEPING)
     }
+
+
+def is_another(trial: Trial, record: TrialRecord) -> bool:
+    """Whether a proposal is not the one that a record was made of."""
+    parent = trial.hyperparameters.values.get("tuner/trial_id", record.parent)
+    # A record has no parent where the parent's state was gone.
+    return configuration(trial) != record.values or (record.parent or parent) != parent
+
+
+def bookkeeping(trial: Trial, record: TrialRecord) -> dict[str, Value]:
+    """What the record says of rungs, in the words of an oracle that has some."""
+    proposed = trial.hyperparameters.values
+    if "tuner/epochs" not in proposed:
+        return {n: v for n, v in proposed.items() if n.startswith(BOOKKEEPING)}
+    steer: dict[str, Value] = {
+        "tuner/epochs": record.max_epochs,
+        "tuner/initial_epoch": record.initial_epoch,
+        "tuner/bracket": NO_BRACKET if record.bracket is None else record.bracket,
+        "tuner/round": record.rung,
+    }
+    return steer if record.parent is None else {**steer, "tuner/trial_id": record.parent}
 
 
 def record_of(

@@ -11,9 +11,10 @@ from smarttune.data import Split
 from smarttune.training import restore_state, save_state
 from smarttune.training.averaging import averaged_state
 from smarttune.training.checkpoint import set_state
-from smarttune.trials import TrialRecord
+from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.preparing import SearchJob
+from smarttune.tuning.recording import is_out_of_memory
 from smarttune.tuning.repeating import as_trained, job_on, trained, watcher_of
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, TIME_LIMIT
@@ -23,7 +24,7 @@ TITLE = "Refit on training and validation rows"
 
 def refitted(
     run: Run, job: SearchJob, record: TrialRecord, model: Any, *, clock: Clock
-) -> tuple[Any, str]:
+) -> tuple[Any, str, bool]:
     """Train a trial's configuration on training and validation rows.
 
     The preprocessing stays as it was learnt from the training rows: the run holds one, which
@@ -40,32 +41,37 @@ def refitted(
         clock: Tells whether there is time.
 
     Returns:
-        The network that shall be exported, and a sentence; the very network that was given where
-        there was no time or the training diverged.
+        The network that shall be exported, a sentence, and whether it is another than the one
+        given; it is not where there was no time or memory or the training diverged.
     """
     path = run.path / "checkpoints" / f"{record.trial_id}.refit.npz"
     rows = len(job.split.train) + len(job.split.validation)
     epochs = record.best_epoch or record.num_epochs
     if not path.exists():
-        if not clock.has_room_for(_seconds(job, record, epochs)):
-            return model, "No refit: it does not fit into the time that is left."
-        state, ended_by = _state(as_trained(job, run, record), record, epochs, clock)
+        if not clock.has_room_for(_seconds(run.log, job, record, epochs)):
+            return model, "No refit: it does not fit into the time that is left.", False
+        try:
+            state, ended_by = _state(as_trained(job, run, record), record, epochs, clock)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return model, "No refit: out of memory.", False
         if ended_by:
-            return model, f"No refit: training on all rows ended early ({ended_by})."
+            return model, f"No refit: training on all rows ended early ({ended_by}).", False
         save_state(state, path)
     set_state(model, restore_state(path), optimizer=False)
-    return model, (
+    said = (
         f"The exported network was trained once more for {epochs} epoch(s), the best number of "
         f"the winner, on {rows:,} rows: those of training and of validation. So no validation "
         "score of it exists; the test rows took no part and remain its honest test."
     )
+    return model, said, True
 
 
-def _seconds(job: SearchJob, record: TrialRecord, epochs: int) -> float:
-    """About what it takes, going by the trial; that of a promotion knows its own epochs only."""
-    trained_epochs = max(1, record.num_epochs - record.initial_epoch)
+def _seconds(log: TrialLog, job: SearchJob, record: TrialRecord, epochs: int) -> float:
+    """About what it takes, going by the trial and those that it continues."""
     more = 1 + len(job.split.validation) / len(job.split.train)
-    return record.seconds * more * epochs / trained_epochs
+    return log.lineage_seconds(record) * more * epochs / max(1, record.num_epochs)
 
 
 def all_rows(job: SearchJob) -> SearchJob:

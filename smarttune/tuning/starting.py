@@ -79,7 +79,7 @@ def _most(job: SearchJob, asked: str | Path, strategy: str, budget: Budget) -> i
     if trials is None and budget.epochs is not None:
         trials = budget.epochs // job.max_epochs
     if strategy == ALONE:
-        return (trials or MOST_STARTS + 1) - 1
+        return (trials or MOST_STARTS + 1) - 1  # none but the recommendation where one is asked for
     if trials is None or asked not in (AUTO, NONE):
         return MOST_STARTS
     return min(MOST_STARTS, int(LARGEST_SHARE * trials))
@@ -129,7 +129,11 @@ def _came_of(run: Run, values: Mapping[str, Value]) -> str:
 
 
 def _shown(record: TrialRecord) -> str:
-    return show_value(record.score) if record.has_score and record.score else record.outcome
+    return (
+        show_value(record.score)
+        if record.has_score and record.score is not None
+        else record.outcome
+    )
 
 
 def _starts(run: Run) -> list[dict[str, Any]]:

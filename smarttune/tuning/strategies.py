@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from smarttune.errors import OptionError, did_you_mean
 from smarttune.oracles import STRATEGIES, RepairedOracle
+from smarttune.oracles.i_epoch import DEFAULT_FINALISTS
 from smarttune.tuning.budget import Budget
 
 # Strategies that compare trials after part of their epochs and continue the better ones.
@@ -60,7 +61,7 @@ def make_oracle(
     options["max_epochs"] = length.longest
     if strategy == "i_epoch":
         _check_rungs(strategy, length)
-        options |= {"max_trials": budget.trials or NUM_STARTED, "num_epochs": length.shortest}
+        options |= {"max_trials": _num_started(budget, told), "num_epochs": length.shortest}
     else:
         options |= {"min_epochs": length.shortest, "factor": length.factor}
     if strategy in _ITERATED:
@@ -82,6 +83,13 @@ def check_strategy(name: str) -> str:
             mend=f"Choose one of these.{did_you_mean(name, (*STRATEGIES, _GIVEN))}",
         )
     return name
+
+
+def _num_started(budget: Budget, told: Mapping[str, Any]) -> int:
+    """Configurations of `i_epoch`; the given ones and the finalists are trials as well."""
+    if budget.trials is None:
+        return NUM_STARTED
+    return max(1, budget.trials - len(told["initial_trials"]) - DEFAULT_FINALISTS)
 
 
 def _check_rungs(strategy: str, length: Length) -> None:

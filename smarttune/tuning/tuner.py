@@ -33,6 +33,7 @@ from smarttune.execution import (
     prepare_process,
     release_memory,
 )
+from smarttune.oracles import CUT_SHORT
 from smarttune.training import WindowedStopping, restore_state
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state
@@ -48,14 +49,21 @@ from smarttune.tuning.planning import batch_size_of, plan_of
 from smarttune.tuning.policy import TrialPlan, TrialPolicy
 from smarttune.tuning.recorded import RecordedTuner, open_run
 from smarttune.tuning.recording import (
-    BOOKKEEPING,
+    bookkeeping,
     configuration,
+    is_another,
     is_out_of_memory,
     record_of,
     told,
 )
 from smarttune.tuning.run import Run
-from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, guard_of
+from smarttune.tuning.watching import (
+    DIVERGED,
+    EARLY_STOPPING,
+    TIME_LIMIT,
+    TrialWatcher,
+    guard_of,
+)
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -195,6 +203,7 @@ class SmartTuner(RecordedTuner):
                 everything = self._everything(record, epoch, metrics)
                 self.oracle.update_trial(trial.trial_id, everything, step=epoch)
             trial.status = TrialStatus.COMPLETED
+            trial.message = CUT_SHORT if record.message == TIME_LIMIT else None
         else:
             trial.status = TrialStatus.FAILED
             trial.message = record.message
@@ -204,23 +213,19 @@ class SmartTuner(RecordedTuner):
         """Bring a fresh oracle to where the recorded trials left it."""
         limit = self.oracle.max_consecutive_failed_trials
         last = next(reversed(self.records), "")
+        self.oracle.id_width = len(last) or None  # a resumed search may have another budget
         self.oracle.max_consecutive_failed_trials = None  # judged when these trials ran
         for record in self.records.values():
             trial = self.oracle.create_trial(self.tuner_id)
             if trial.status != TrialStatus.RUNNING or trial.trial_id != record.trial_id:
                 self._event("warning", text="the strategy ends before its recorded trials")
                 break
-            if configuration(trial) != record.values:
+            if is_another(trial, record):
                 self._event(
                     "warning",
                     text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
                 )
-                kept = {
-                    k: v
-                    for k, v in trial.hyperparameters.values.items()
-                    if k.startswith(BOOKKEEPING)
-                }
-                trial.hyperparameters.values = {**record.values, **kept}
+                trial.hyperparameters.values = {**record.values, **bookkeeping(trial, record)}
             self._tell(trial, record)
             self._living.tell(record, is_last=record.trial_id == last)
         self.oracle.max_consecutive_failed_trials = limit

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from pathlib import Path
 from typing import Any
 
 import keras_tuner
 import pytest
 
-from smarttune.oracles import HyperbandOracle, PriorBandOracle, RandomOracle
+from smarttune.oracles import CUT_SHORT, HyperbandOracle, PriorBandOracle, RandomOracle
 from smarttune.space import NormalPrior
 
 from .contract import SeededContract, configuration, finish, loss, play, space
@@ -219,3 +220,34 @@ def test_random_draws_are_no_better() -> None:
         oracle = RandomOracle("val_loss", None, hyperparameters=space(), seed=seed)
         even.append(searched(oracle, 27 * 12))
     assert statistics.mean(ours) < statistics.mean(even)
+
+
+def test_trial_cut_by_the_clock_may_go_on() -> None:
+    """A trial that the tuner says was cut short still waits; one that stopped itself does not."""
+    kept = []
+    for message in (CUT_SHORT, None):
+        oracle = made(PriorBandOracle, 5)
+        play(oracle, stop_after=6)
+        trial = oracle.create_trial("a")
+        values = trial.hyperparameters.values
+        for epoch in range(1, values["tuner/epochs"]):
+            oracle.update_trial(trial.trial_id, {"val_loss": curve(values, epoch)}, step=epoch)
+        trial.status, trial.message = "COMPLETED", message
+        oracle.end_trial(trial)
+        kept.append(oracle.may_continue(trial.trial_id))
+    assert kept == [True, False]
+
+
+def test_no_trial_is_continued_twice_at_once(tmp_path: Path) -> None:
+    """Also after the files were read anew while promotions run, each trial has one successor."""
+    oracle = made(PriorBandOracle, 4)
+    oracle._set_project_dir(str(tmp_path), "p")
+    for number in range(60):
+        workers = [oracle.create_trial(f"worker{i}") for i in range(3)]
+        trial = workers[number % 3]
+        if number % 4 == 3:
+            oracle.set_state(oracle.get_state())
+        finish(oracle, trial, curve(trial.hyperparameters.values, 3))
+    parents = [t.hyperparameters.values.get("tuner/trial_id") for t in oracle.trials.values()]
+    continued = [p for p in parents if p]
+    assert len(set(continued)) == len(continued) > 10

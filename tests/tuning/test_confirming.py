@@ -23,8 +23,11 @@ from smarttune.tuning.adapting import ADAPTED, LENGTH
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.confirming import (
     CONFIRMATION_SHARE,
+    CONFIRMED_FROM,
+    REPEATS_PER_TRIAL,
     EarlierClock,
     confirm,
+    confirmation_share,
     finalists_of,
     shown,
 )
@@ -243,7 +246,26 @@ class Played:
 @pytest.fixture
 def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
     """A run whose trials have ended."""
+    # Three trials, so that all of them are finalists.
+    monkeypatch.setattr("smarttune.tuning.confirming.REPEATS_PER_TRIAL", 3.0)
     return Played(tmp_path / "run", monkeypatch)
+
+
+def test_few_trials_are_not_repeated_many_times(
+    played: Played, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a time limit three trials have two finalists, the best and the recommendation."""
+    monkeypatch.setattr("smarttune.tuning.confirming.REPEATS_PER_TRIAL", REPEATS_PER_TRIAL)
+    found = played.confirm()
+
+    assert [row["trial_id"] for row in found["finalists"]] == ["2", "0"]
+    assert len(played.run.log.repeats) == 6
+
+
+def test_short_times_keep_nothing_for_repeats() -> None:
+    """Below five minutes the trials get all the time, from then on a share is kept."""
+    assert confirmation_share(CONFIRMED_FROM - 1) == confirmation_share(None) == 0.0
+    assert confirmation_share(CONFIRMED_FROM) == CONFIRMATION_SHARE
 
 
 def test_the_best_on_average_wins(played: Played) -> None:

@@ -66,7 +66,7 @@ def setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def refit(setting: Any, clock: Clock | None = None) -> str:
     """Refit the winner; return what is said of it."""
-    model, said = refitted(
+    model, said, _ = refitted(
         setting.run, setting.job, setting.run.log[0], setting.model, clock=clock or Clock(None)
     )
     assert model is setting.model

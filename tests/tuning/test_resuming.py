@@ -112,6 +112,23 @@ def test_more_trials_may_be_asked_for(tmp_path: Path) -> None:
     assert [essence(r) for r in resumed.log] == [essence(r) for r in whole.log]
 
 
+@pytest.mark.parametrize("most", [12, None])
+def test_another_limit_of_trials_goes_on_with_the_recorded_ones(
+    tmp_path: Path, most: int | None
+) -> None:
+    """A limit with more digits, or none, neither forgets trials nor proposes them again."""
+    tuner(tmp_path / "run", oracle(max_trials=4), budget=Budget(trials=4)).search(epochs=1)
+    whole = tuner(tmp_path / "whole", oracle(max_trials=12))
+    whole.search(epochs=1)
+    resumed = tuner(tmp_path / "run", oracle(max_trials=most), budget=Budget(trials=12))
+
+    resumed.search(epochs=1)
+
+    assert [r.values for r in resumed.log] == [r.values for r in whole.log]
+    assert [int(r.trial_id) for r in resumed.log] == list(range(12))
+    assert not [e for e in events(tmp_path / "run") if e["event"] == "warning"]
+
+
 def test_epochs_spent_before_count(tmp_path: Path) -> None:
     """The budget of epochs covers all sittings together."""
     with pytest.raises(KeyboardInterrupt):
