@@ -63,6 +63,11 @@ class PriorBandOracle(HyperbandOracle):
         self._steps.insert(0, lowest)
         self._forget()
 
+    @property
+    def resumes_cut_trials(self) -> bool:
+        """Whether a trial that the clock cut may go on later."""
+        return self.model
+
     def propose(self, trial_id: str) -> Proposal:
         """Return what the model chooses, or, before it knows enough, what the brackets need."""
         self._read()

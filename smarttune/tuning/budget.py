@@ -13,19 +13,19 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "": 1.0}
 
 # ours: what the end of a search takes (restoring, testing, exporting, reporting) on two
 # cores, kept free at the end of a time budget.
-RESERVED_SECONDS = 12.0
+RESERVED_SECONDS = 15.0
 RESERVED_SHARE = 0.05
 
 # ours: what models without a network may take of a time budget, and at most.
 BASELINE_SHARE = 0.08
 BASELINE_SECONDS = 30.0
 
-# ours: the first trial is the recommendation at full length; it may not eat a time budget
-# that others should share.
-FIRST_TRIAL_SHARE = 0.3
+# ours: the first trial is the recommendation at full length, and a later one may be a network that
+# is sixty times as slow; neither may eat a time budget that others should share.
+TRIAL_SHARE = 0.3
 
 # ours: but with less than this no network gets beyond compiling and its first epochs on two cores.
-FIRST_TRIAL_SECONDS = 20.0
+TRIAL_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,19 @@ class Clock:
         """Whether a trial of this length would end in time."""
         return self.training_ends is None or self.elapsed + seconds < self.training_ends
 
-    def deadline(self, *, first: bool) -> float | None:
-        """Elapsed seconds at which a trial that starts now must stop."""
+    def deadline(self, *, shared: bool) -> float | None:
+        """Elapsed seconds at which a trial that starts now must stop.
+
+        Args:
+            shared: Whether it leaves time to others: the first one does, and one that can be
+                taken up again where it was cut.
+        """
         ends = self.training_ends
-        if ends is None or not first:
+        if ends is None or not shared:
             return ends
-        return self.elapsed + first_trial_seconds(ends - self.elapsed)
+        return self.elapsed + longest_trial(ends - self.elapsed)
 
 
-def first_trial_seconds(left: float) -> float:
-    """Seconds that the first trial may take of those left for all."""
-    return max(FIRST_TRIAL_SHARE * left, min(FIRST_TRIAL_SECONDS, left))
+def longest_trial(left: float) -> float:
+    """Seconds that a trial which shares the time may take of those left for all."""
+    return max(TRIAL_SHARE * left, min(TRIAL_SECONDS, left))

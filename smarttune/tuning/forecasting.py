@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from smarttune.fidelity import Bracket, Cost, Rung, cost, hyperband_brackets
-from smarttune.tuning.budget import first_trial_seconds
+from smarttune.tuning.budget import longest_trial
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def forecast(schedule: Schedule, limits: Limits, pace: Pace) -> Forecast:
     """Say what the limits pay of a schedule.
 
     The first trial is always run: where less is left than it takes, it is cut, as the search
-    cuts it, and under a limit of time it takes at most `first_trial_seconds`.
+    cuts it, and under a limit of time it takes at most `longest_trial`.
 
     Args:
         schedule: What would be trained.
@@ -150,7 +150,7 @@ def _first(longest: int, limits: Limits, pace: Pace) -> tuple[Cost, float]:
     epochs = longest if limits.epochs is None else min(longest, limits.epochs)
     seconds = pace.seconds(epochs)
     if limits.seconds is not None:
-        most = first_trial_seconds(limits.seconds)
+        most = longest_trial(limits.seconds)
         if seconds > most:
             epochs = max(1, math.floor((most - pace.startup) / pace.seconds_per_epoch))
             seconds = most

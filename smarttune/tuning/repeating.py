@@ -227,7 +227,7 @@ def watcher_of(  # noqa: PLR0913 -- a training and what ends it
         job.objective,
         stopping=stopping,
         clock=clock,
-        deadline=clock.deadline(first=False),
+        deadline=clock.deadline(shared=False),
         on_epoch=lambda epoch, logs: None,
         guard=guard_of(plan, policy.max_epochs, batch_size_of(record.values), num_samples),
         num_samples=num_samples,

@@ -335,6 +335,10 @@ class SmartTuner(RecordedTuner):
             trial, parent, self.log, policy=self.policy, budget=self.budget, epochs=epochs
         )
 
+    @property
+    def _shares_time(self) -> bool:
+        return not self.records or bool(getattr(self.oracle, "resumes_cut_trials", False))
+
     def _watcher(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> TrialWatcher:
         policy = self.policy
         num_samples = len(args[0].y) if args and isinstance(args[0], TrainingData) else None
@@ -352,7 +356,7 @@ class SmartTuner(RecordedTuner):
             self.goal,
             stopping=stopping,
             clock=self.clock,
-            deadline=self.clock.deadline(first=not self.records),
+            deadline=self.clock.deadline(shared=self._shares_time),
             on_epoch=lambda epoch, logs: self._epoch_ended(plan, epoch, began, logs),
             guard=guard_of(plan, self.policy.max_epochs, size, num_samples),
             num_samples=num_samples,

@@ -18,7 +18,7 @@ from smarttune.tuning.budget import (
     RESERVED_SHARE,
     Budget,
     Clock,
-    first_trial_seconds,
+    longest_trial,
     parse_duration,
 )
 
@@ -114,7 +114,7 @@ def test_the_clock_counts_what_was_spent_before(monkeypatch: pytest.MonkeyPatch)
     assert clock.elapsed == 42.5
     assert clock.training_ends is None
     assert clock.has_room_for(0)
-    assert clock.deadline(first=True) is None
+    assert clock.deadline(shared=True) is None
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_the_first_trial_leaves_time_for_others(monkeypatch: pytest.MonkeyPatch)
 
     watch.now += 50.0
 
-    assert clock.deadline(first=False) == ends
-    assert clock.deadline(first=True) == pytest.approx(50.0 + first_trial_seconds(ends - 50.0))
-    assert first_trial_seconds(1000.0) == pytest.approx(300.0)
-    assert first_trial_seconds(30.0) == pytest.approx(20.0)
-    assert first_trial_seconds(8.0) == pytest.approx(8.0)
+    assert clock.deadline(shared=False) == ends
+    assert clock.deadline(shared=True) == pytest.approx(50.0 + longest_trial(ends - 50.0))
+    assert longest_trial(1000.0) == pytest.approx(300.0)
+    assert longest_trial(30.0) == pytest.approx(20.0)
+    assert longest_trial(8.0) == pytest.approx(8.0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smarttune.fidelity import Bracket, Rung, cost, hyperband_brackets
-from smarttune.tuning.budget import first_trial_seconds
+from smarttune.tuning.budget import longest_trial
 from smarttune.tuning.forecasting import (
     Forecast,
     Limits,
@@ -104,7 +104,7 @@ def test_the_first_trial_is_cut_as_the_search_cuts_it(seconds: float, pace: Pace
     """Where the recommendation would eat the time it is planned with its share of it."""
     found = forecast(Schedule(10_000), Limits(seconds=seconds), replace(pace, startup=0.0))
 
-    share = first_trial_seconds(seconds) / pace.seconds_per_epoch
+    share = longest_trial(seconds) / pace.seconds_per_epoch
     assert found.cost.trials == 1
     assert found.cost.epochs == pytest.approx(max(1.0, share), abs=1)
 
