@@ -164,8 +164,8 @@ def test_gains_keep_a_search_going() -> None:
 
 def test_an_end_waits_for_a_change_to_show() -> None:
     """Soon after an action the search goes on."""
-    seen = many(20)
-    cap = changes(rules()(log(*seen[:14], trial(14, None, 0.05)), []))[RATE]
+    seen = [*many(14), trial(14, None, 0.05), *many(20)[15:]]
+    cap = changes(rules()(log(*seen[:15]), []))[RATE]
 
     assert COUNT not in changes(rules()(log(*seen), [cap]))
     assert COUNT in changes(rules()(log(*seen, *many(5)), [cap]))
