@@ -170,6 +170,7 @@ def row(case: Case, source: Source, options: argparse.Namespace, folder: Path) -
         source.target,
         problem=problem,
         time=options.time,
+        portfolio="none",  # the one that comes along has seen some of these tables
         seed=options.seed,
         run=folder / case.name,
         **said,
