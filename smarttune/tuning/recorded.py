@@ -119,8 +119,10 @@ class RecordedTuner(keras_tuner.Tuner):  # type: ignore[misc]
 
     def _build_like(self, model: Any, trial_id: str) -> None:
         """Give a model that is not built the weights' shapes of an earlier trial's."""
+        if model.built:
+            return  # asking for the name of the file would make its folder
         path = Path(self._get_build_config_fname(trial_id))
-        if not model.built and path.exists():
+        if path.exists():
             model.build_from_config(json.loads(path.read_text(encoding="utf-8")))
 
     # Code of the user's.

@@ -131,7 +131,7 @@ def assert_same(searched: SmartTuner, fixed: dict[str, Value], callbacks: list[A
     for variable, got, wanted in zip(variables, state, expected, strict=True):
         np.testing.assert_array_equal(got, wanted, err_msg=variable.path)
     curve = {name: [logs[name] for logs in promoted.curve] for name in promoted.curve[0]}
-    recorded = {name for name in curve if name.startswith(("gradient", "clipped"))}
+    recorded = {name for name in curve if name.startswith(("gradient", "clipped", "learned"))}
     assert {n: v for n, v in curve.items() if n not in recorded} == history
     assert set(curve) >= {"loss", "val_loss", "val_accuracy"}
 
