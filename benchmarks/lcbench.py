@@ -42,6 +42,7 @@ from surrogate import (
     Setup,
     Simulation,
     Spent,
+    a_persons_default,
     as_values,
     hashed,
     hyperparameters,
@@ -134,8 +135,7 @@ def setup_of(
     if prior == "worst":
         values = as_values(on.pool[np.argmax(on.errors)])
     else:
-        drawn = np.random.default_rng(hashed("person", number, seed)).choice(len(on.pool), 25)
-        values = as_values(on.pool[drawn[np.argmin(on.errors[drawn])]])
+        values = a_persons_default(on, seed)
     return Setup(hashed(number, seed), budget, values)
 
 

@@ -44,7 +44,7 @@ from surrogate import (
     Simulation,
     Spent,
     Task,
-    as_values,
+    a_persons_default,
     hashed,
     hyperparameters,
     play,
@@ -59,9 +59,6 @@ FACTOR = 3
 # ours: KerasTuner waits for 3 points per hyperparameter, 21 here, before its model proposes, which
 # a budget of 12 trainings never sees; the second row of it starts its model after so many.
 EARLY_POINTS = 5
-
-# ours: a configuration that a competent person would find, as in the tables of the PriorBand paper.
-DRAWS_OF_A_PERSON = 25
 
 REPORTED = (1, 2, 4, 8, 12, 24)  # full trainings after which regret is shown
 
@@ -348,13 +345,6 @@ def searched(method: Method, on: Task, setup: Setup, reported: list[int]) -> Res
     seconds = time.process_time() - began
     places = (min(n * MAX_EPOCHS, len(search.bests)) - 1 for n in reported)
     return Result([float(on.regret(search.bests[place])) for place in places], seconds)
-
-
-def a_persons_default(on: Task, seed: int) -> dict[str, Any]:
-    """The best of 25 configurations drawn at random, different for each seed."""
-    rng = np.random.default_rng(hashed("person", on.number, seed))
-    drawn = rng.choice(len(on.pool), DRAWS_OF_A_PERSON, replace=False)
-    return as_values(on.pool[drawn[np.argmin(on.errors[drawn])]])
 
 
 def row(name: str, tasks: list[Task], options: argparse.Namespace, reported: list[int]) -> str:

@@ -5,6 +5,7 @@ inherits from `RepairedOracle`, writes `propose`, passes the contract suite of
 the tests, and gets a name in `STRATEGIES`.
 """
 
+from smarttune.oracles._control import NO_BRACKET
 from smarttune.oracles._outcomes import CUT_SHORT
 from smarttune.oracles._repaired import RepairedOracle
 from smarttune.oracles.asha import AshaOracle
@@ -42,6 +43,7 @@ STRATEGIES: dict[str, type[RepairedOracle]] = {
 
 __all__ = [
     "CUT_SHORT",
+    "NO_BRACKET",
     "STRATEGIES",
     "AshaOracle",
     "BayesianOracle",

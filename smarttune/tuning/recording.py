@@ -10,6 +10,7 @@ from typing import Any
 from keras_tuner.engine.trial import Trial
 
 from smarttune.objectives import Objective
+from smarttune.oracles import NO_BRACKET
 from smarttune.space import Value
 from smarttune.trials import TrialRecord
 from smarttune.tuning.costs import COSTS, goal_of
@@ -17,7 +18,6 @@ from smarttune.tuning.policy import TrialPlan
 
 # Hyperparameters by which KerasTuner's oracles keep their books.
 BOOKKEEPING = "tuner/"
-NO_BRACKET = -1
 
 # ours: epochs of a curve that an oracle hears of stand in this ratio. Each report costs an oracle
 # about as much as a proposal of random search.

@@ -29,6 +29,7 @@ class Contract(SeededContract):
 
     budget = None  # a promotion is a trial, so their number depends on the scores
     model: bool
+    num_drawn = 6  # configurations that are surely PriorBand's own draws
 
     def make(self, **options: Any) -> PriorBandOracle:
         """PriorBand of 9 epochs."""
@@ -39,6 +40,16 @@ class Contract(SeededContract):
     def unlimited(self) -> dict[str, Any]:
         """Run without end."""
         return {"hyperband_iterations": None}
+
+    def test_priors_draw_about_half(self) -> None:
+        """On the lowest rung, even draws and draws from the prior are about as frequent."""
+        near = 0
+        for seed in range(25):
+            oracle = self.of_space(priors={"x": NormalPrior(center=0.9, spread=0.001)}, seed=seed)
+            play(oracle, stop_after=self.num_drawn)
+            values = [t.hyperparameters.values for t in oracle.trials.values()]
+            near += sum(abs(v["x"] - 0.9) < 0.01 for v in values)
+        assert 0.35 < near / (25 * self.num_drawn) < 0.65
 
     def test_no_configuration_twice(self) -> None:
         """No two trials have the same values, and no two new ones the same configuration."""
@@ -54,25 +65,14 @@ class TestBrackets(Contract):
 
     model = False
 
-    def test_priors_draw_about_half(self) -> None:
-        """On the lowest rung, even draws and draws from the prior are about as frequent."""
-        near = total = 0
-        for seed in range(25):
-            oracle = self.of_space(priors={"x": NormalPrior(center=0.9, spread=0.001)}, seed=seed)
-            play(oracle, stop_after=6)
-            near += sum(
-                abs(t.hyperparameters.values["x"] - 0.9) < 0.01 for t in oracle.trials.values()
-            )
-            total += 6
-        assert 0.35 * total < near < 0.65 * total
-
 
 class TestModel(Contract):
     """PriorBand whose model takes over."""
 
     model = True
+    num_drawn = 5  # then the model takes over
 
-    def test_cost_is_the_planned_one(self, workers: int = 1) -> None:
+    def test_cost_is_the_planned_one(self) -> None:
         """The epochs of the planned brackets are spent up to less than one full training."""
         for number in (1, 4):
             oracle = self.of_space(initial_trials=[{"x": 0.5}])
@@ -80,7 +80,7 @@ class TestModel(Contract):
             assert oracle.planned_cost is not None
             assert 0 <= oracle.planned_cost.epochs - epochs(oracle) < oracle.max_epochs
 
-    def test_failures_cost_no_budget(self, workers: int = 1) -> None:
+    def test_failures_cost_no_budget(self) -> None:
         """With failing trials as many epochs are started as without."""
 
         def failing(trial_id: str, values: Any) -> float:
@@ -90,18 +90,6 @@ class TestModel(Contract):
         play(oracle, failing)
         assert oracle.planned_cost is not None
         assert 0 <= oracle.planned_cost.epochs - epochs(oracle) < oracle.max_epochs
-
-    def test_priors_draw_about_half(self) -> None:
-        """The configurations before the model takes over are PriorBand's, half from the prior."""
-        near = total = 0
-        for seed in range(25):
-            oracle = self.of_space(priors={"x": NormalPrior(center=0.9, spread=0.001)}, seed=seed)
-            play(oracle, stop_after=5)
-            near += sum(
-                abs(t.hyperparameters.values["x"] - 0.9) < 0.01 for t in oracle.trials.values()
-            )
-            total += 5
-        assert 0.35 * total < near < 0.65 * total
 
 
 def curve(values: Any, epoch: int) -> float:
