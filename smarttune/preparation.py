@@ -155,7 +155,7 @@ def measured(
         job = prepared.job.with_recommendation(suggestion.recommendation)
         tests = {**prepared.range_tests, **probes.range_tests}
         prepared = replace(prepared, suggestion=suggestion, job=job, range_tests=tests)
-    return replace(prepared, families=families)
+    return replace(prepared, families=families) if families else prepared
 
 
 def timed(

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from smarttune.errors import RangeError
+from smarttune.portfolio import FOLDER
 from smarttune.rulebook import Rule, Rulebook, builtin_folder, yaml
 from smarttune.rulebook.consequences import Consequence, Proposal
 from smarttune.rulebook.explain import rule_json
@@ -18,7 +19,11 @@ from tests.rulebook.json_schema import errors
 from tests.rulebook.packs import RULE
 from tests.strategies import rule, rule_data
 
-FILES = sorted(p for p in builtin_folder().glob("*/*.yaml") if p.name != "pack.yaml")
+FILES = sorted(
+    p
+    for p in builtin_folder().glob("*/*.yaml")
+    if p.name != "pack.yaml" and p.parent.name != FOLDER
+)
 SCHEMA: dict[str, Any] = Rule.model_json_schema()
 
 
