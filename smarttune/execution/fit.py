@@ -17,7 +17,7 @@ from smarttune.training.outputs import batch_size_for, chunks, in_memory, some_r
 TRIALS_PER_COLLECTION = 25
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """Arrays that stay the same over all trials of a search.
 

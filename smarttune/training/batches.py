@@ -22,6 +22,13 @@ def num_batches(num_samples: int, batch_size: int) -> int:
     return math.ceil(num_samples / batch_size)
 
 
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the samples in an epoch, counted from 0, shape (num_samples,)."""
+    import numpy as np
+
+    return np.random.default_rng([seed, epoch]).permutation(num_samples)
+
+
 def epoch_batches(
     x: Arrays,
     y: np.ndarray,
@@ -44,11 +51,9 @@ def epoch_batches(
     Yields:
         (x, y) or (x, y, sample_weight) of one batch.
     """
-    import numpy as np
-
     n = len(y)
     for epoch in epochs:
-        order = np.random.default_rng([seed, epoch]).permutation(n)
+        order = epoch_order(n, seed, epoch)
         for start in range(0, n, batch_size):
             rows = order[start : start + batch_size]
             batch = (_rows(x, rows), y[rows])

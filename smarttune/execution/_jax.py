@@ -1,0 +1,443 @@
+"""Programs of JAX: the equations of one step inside a loop, for one trial or for many at once.
+
+State goes in and comes out as arrays, so no model belongs to a program. Several trials are one
+program with a leading dimension; such programs come in a ladder of sizes, so that trials which end
+do not keep the others waiting. Smaller sizes are compiled while larger ones run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from smarttune.execution._tapes import Tape
+from smarttune.execution.program import (
+    Engine,
+    Entrant,
+    Feed,
+    Program,
+    Session,
+    Trace,
+    Unsupported,
+    digest,
+    first_line,
+    specs,
+)
+from smarttune.execution.residence import Residence
+
+# ours: trials at once; between two sizes, some places of a program stay empty.
+SIZES = (1, 4, 16, 64, 128)
+
+# ours: of the memory that is free when trials enter.
+MEMORY_SHARE = 0.5
+COPIES = 3  # states at a time: going in, inside, coming out
+CACHED_FROM = 0.3  # ours: seconds of compiling from which a program is kept for later processes
+
+# Where the data stand among the arguments of a compiled function, and the weights among the data.
+_DATA, _WEIGHT = 2, 2
+
+State = list[Any]  # the arrays of a model, its optimizer and its metrics, in this order
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One traced step.
+
+    Attributes:
+        tape: Its equations; takes the state and the arrays of a batch.
+        logs: Names of what it logs.
+        takes: Places in the state of the arrays that it takes, and returns after its logs.
+    """
+
+    tape: Tape
+    logs: tuple[str, ...]
+    takes: tuple[int, ...]
+
+    def __call__(self, state: State, batch: Any, numbers: Any) -> tuple[State, Any]:
+        """The state after the step, and what it logs."""
+        given = [*(state[i] for i in self.takes), *jax.tree.leaves(batch)]
+        results = self.tape.play(given, numbers)
+        after = list(state)
+        for i, value in zip(self.takes, results[len(self.logs) :], strict=True):
+            after[i] = value
+        logged = [jax.numpy.asarray(v, jax.numpy.float32) for v in results[: len(self.logs)]]
+        return after, jax.numpy.stack(logged)
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of a trial: full batches and smaller last ones, which may be missing."""
+
+    train: _Step
+    train_last: _Step | None
+    test: _Step
+    test_last: _Step | None
+    state: tuple[Any, ...]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many numbers each of them has."""
+        parts = (self.train, self.train_last, self.test, self.test_last)
+        return [0 if part is None else len(part.tape.numbers) for part in parts]
+
+
+class JaxEngine(Engine):
+    """Traces and programs of JAX."""
+
+    name = "jax"
+    batched = True
+
+    def __init__(self) -> None:
+        self._rows = Residence(jax.numpy.asarray)
+        _keep_compiled()
+
+    def trace(self, model: Any, feed: Feed) -> Trace:
+        """Trace `train_step` and `test_step` for the batches that there are."""
+        rows, held_out = len(feed.data.y), len(feed.data.y_validation)
+        size, other = feed.batch_size, feed.validation_batch_size
+        steps = _Steps(
+            _traced(model, feed.example, training=True),
+            _traced(model, feed.batch(np.arange(rows % size)), training=True)
+            if rows % size
+            else None,
+            _traced(model, feed.validation_example, training=False),
+            _traced(model, feed.validation_batch(np.arange(held_out % other)), training=False)
+            if held_out % other
+            else None,
+            tuple(_spec(v.value) for v in _variables(model)),
+        )
+        parts = [p for p in (steps.train, steps.train_last, steps.test, steps.test_last) if p]
+        numbers = np.concatenate([np.asarray(p.tape.numbers, np.float64) for p in parts])
+        texts = [f"{p.tape.text()} {p.logs} {p.takes}" for p in parts]
+        return Trace(digest(*texts), numbers, steps)
+
+    def program(self, trace: Trace, model: Any, feed: Feed) -> Program:
+        """A program that refers to no model."""
+        return _Program(trace.steps, self._rows, feed)
+
+    def shapes(self, feed: Feed) -> str:
+        """Shapes of the batches, and how many there are."""
+        batches = specs((*feed.example, *feed.validation_example), batch_free=False)
+        return f"{batches} {len(feed.data.y)} {len(feed.data.y_validation)}"
+
+
+def _parts(model: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
+    return (
+        model.trainable_variables,
+        model.non_trainable_variables,
+        model.optimizer.variables,
+        model.metrics_variables,
+    )
+
+
+def _variables(model: Any) -> list[Any]:
+    """All variables, in the order of a program's state."""
+    return [v for part in _parts(model) for v in part]
+
+
+def _traced(model: Any, batch: tuple[Any, ...], *, training: bool) -> _Step:
+    """The tape of one step."""
+    parts = _parts(model)
+    starts = np.cumsum([0, *map(len, parts)])
+    chosen = range(4) if training else (0, 1, 3)
+    takes = tuple(i for part in chosen for i in range(starts[part], starts[part + 1]))
+    state = tuple([_spec(v.value) for v in parts[part]] for part in chosen)
+    step = model.train_step if training else model.test_step
+    given, tree = jax.tree.flatten((state, jax.tree.map(_spec, batch)))
+    try:
+        jaxpr, shape = jax.make_jaxpr(
+            lambda *flat: step(*jax.tree.unflatten(tree, flat)), return_shape=True
+        )(*given)
+    except Exception as error:
+        raise Unsupported(f"its step cannot be traced ({first_line(error)})") from error
+    logs, after = shape
+    if not isinstance(logs, dict) or any(getattr(v, "shape", None) != () for v in logs.values()):
+        raise Unsupported("its step logs something other than single numbers")
+    if [*map(_shape, jax.tree.leaves(after))] != [*map(_shape, jax.tree.leaves(state))]:
+        raise Unsupported("its step changes the shape of its state")
+    return _Step(Tape.of(jaxpr, [], []), tuple(sorted(logs)), takes)
+
+
+def _spec(array: Any) -> Any:
+    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+    return jax.ShapeDtypeStruct(array.shape, dtype)
+
+
+def _shape(array: Any) -> tuple[Any, ...]:
+    return (tuple(array.shape), str(array.dtype))
+
+
+def _keep_compiled() -> None:
+    """Keep compiled programs for later processes, unless the user has said where or not to."""
+    if jax.config.jax_compilation_cache_dir or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
+        return
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "smarttune" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM)
+
+
+class _Program(Program):
+    def __init__(self, steps: _Steps, rows: Residence, feed: Feed) -> None:
+        self.steps, self.rows = steps, rows
+        self.num_full = len(feed.data.y) // feed.batch_size
+        self.num_rows_last = len(feed.data.y) % feed.batch_size
+        self.batch_size, self.num_steps = feed.batch_size, feed.num_steps
+        self.test_size = feed.validation_batch_size
+        self._compiled: dict[str, Future[Any]] = {}
+        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+
+    def check(self, feed: Feed) -> None:
+        """Play the tapes once, without computing anything."""
+        rows = self.rows.of(feed)
+        numbers = jax.ShapeDtypeStruct((sum(self.steps.sizes),), np.float32)
+        state = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in self.steps.state]
+        place = jax.ShapeDtypeStruct((), np.int32)
+        try:
+            data, order, _ = rows.training(np.arange(len(feed.data.y)), 0, feed.batch_size)
+            order = jax.ShapeDtypeStruct(order.shape, np.int32)
+            jax.eval_shape(self._train, state, numbers, data, order, place, place, place)
+            jax.eval_shape(self._test, state, numbers, next(rows.validation()))
+        except Exception as error:
+            raise Unsupported(f"its loop cannot be built ({first_line(error)})") from error
+
+    def room(self) -> int:
+        """Trials whose states and intermediate results the device holds at once."""
+        state = sum(s.size * s.dtype.itemsize for s in self.steps.state)
+        needed = COPIES * state + self.steps.train.tape.num_bytes
+        return max(1, int(MEMORY_SHARE * _memory() / max(1, needed)))
+
+    def enter(self, entrants: Sequence[Entrant]) -> Session:
+        """Stack the states of trials."""
+        return _Session(self, entrants)
+
+    # What is compiled.
+
+    def call(self, name: str, size: int, *arguments: Any) -> Any:
+        """Run a function for so many trials, once it is compiled."""
+        return self._wanted(name, size, arguments).result()(*arguments)
+
+    def prepare(self, name: str, size: int, *arguments: Any) -> bool:
+        """See that a function gets compiled; returns whether it is."""
+        return self._wanted(name, size, arguments).done()
+
+    def _wanted(self, name: str, size: int, arguments: tuple[Any, ...]) -> Future[Any]:
+        specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+        key = f"{name} {size} {specs}"
+        if key not in self._compiled:
+            function = partial(self._compile, name, size, specs)
+            self._compiled[key] = self._compiler.submit(function)
+        return self._compiled[key]
+
+    def _compile(self, name: str, size: int, specs: tuple[Any, ...]) -> Any:
+        function = {"train": self._train, "test": self._test}[name]
+        if size > 1:
+            # Weights are a trial's own; the rest of the data belongs to all.
+            data = tuple(0 if i == _WEIGHT else None for i in range(len(specs[_DATA])))
+            axes = (0, 0, data, 0, None, None, None) if name == "train" else (0, 0, None)
+            function = jax.vmap(function, in_axes=axes)
+        return jax.jit(function).lower(*specs).compile()
+
+    def _train(  # noqa: PLR0913, PLR0917 -- what a compiled function takes
+        self, state: State, numbers: Any, data: Any, order: Any, start: Any, stop: Any, last: Any
+    ) -> tuple[State, Any, Any]:
+        """Full batches `start` to `stop`; then the smaller one that begins in place `last`, if any."""
+        first, second, *_ = self._numbers(numbers)
+
+        def run(step: _Step, state: State, numbers: Any, rows: Any) -> tuple[State, Any]:
+            return step(state, jax.tree.map(lambda a: a[rows], data), numbers)
+
+        def body(i: Any, carried: Any) -> Any:
+            state, losses, _ = carried
+            rows = jax.lax.dynamic_slice(order, (i * self.batch_size,), (self.batch_size,))
+            state, logs = run(self.steps.train, state, first, rows)
+            return state, losses.at[i - start].set(self._loss(logs)), logs
+
+        logs = jax.numpy.zeros(len(self.steps.train.logs), np.float32)
+        losses = jax.numpy.full(self.num_steps, np.nan, np.float32)
+        carried = jax.lax.fori_loop(start, stop, body, (state, losses, logs))
+        if self.steps.train_last is None:
+            return carried
+
+        def rest(carried: Any) -> Any:
+            state, losses, _ = carried
+            rows = jax.lax.dynamic_slice(order, (last,), (self.num_rows_last,))
+            state, logs = run(self.steps.train_last, state, second, rows)
+            return state, losses.at[stop - start].set(self._loss(logs)), logs
+
+        return jax.lax.cond(last >= 0, rest, lambda carried: carried, carried)
+
+    def _loss(self, logs: Any) -> Any:
+        names = self.steps.train.logs
+        return logs[names.index("loss")] if "loss" in names else np.float32(np.nan)
+
+    def _test(self, state: State, numbers: Any, data: Any) -> tuple[State, Any]:
+        """All batches of the rows given, the last of which may be smaller."""
+        *_, first, second = self._numbers(numbers)
+        size = self.test_size
+        num_rows = jax.tree.leaves(data)[0].shape[0]
+
+        def body(i: Any, carried: Any) -> Any:
+            state, _ = carried
+            batch = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, i * size, size), data)
+            return self.steps.test(state, batch, first)
+
+        logs = jax.numpy.zeros(len(self.steps.test.logs), np.float32)
+        state, logs = jax.lax.fori_loop(0, num_rows // size, body, (state, logs))
+        if num_rows % size:
+            batch = jax.tree.map(lambda a: a[num_rows - num_rows % size :], data)
+            state, logs = self.steps.test_last(state, batch, second)
+        return state, logs
+
+    def _numbers(self, numbers: Any) -> list[Any]:
+        """The numbers of each step."""
+        ends = np.cumsum(self.steps.sizes)[:-1]
+        return jax.numpy.split(numbers, ends)
+
+
+class _Session(Session):
+    def __init__(self, program: _Program, entrants: Sequence[Entrant]) -> None:
+        self.program = program
+        self.feeds = [e.feed for e in entrants]
+        self.models = [e.model for e in entrants]
+        self.lanes = list(range(len(entrants)))  # where each trial stands in the arrays
+        self.size = next((s for s in SIZES if s >= len(entrants)), len(entrants))
+        self.numbers = self._stack([np.asarray(e.numbers, np.float32) for e in entrants])
+        states = [[v.value for v in _variables(m)] for m in self.models]
+        self.state = [self._stack(list(arrays)) for arrays in zip(*states, strict=True)]
+        self.num_state = len(self.state) - len(self.models[0].metrics_variables)
+        self.fresh = self.state[self.num_state :]
+        self.rows = [program.rows.of(feed) for feed in self.feeds]
+        self.steps_at_once = self.rows[0].steps_at_once
+        self._shown: list[list[Any]] = []
+        self._show()
+
+    def _stack(self, arrays: Sequence[Any]) -> Any:
+        """One array for all places; those that are left over repeat the first trial."""
+        if self.size == 1:
+            return jax.numpy.asarray(arrays[0])
+        filled = [*arrays, *([arrays[0]] * (self.size - len(arrays)))]
+        return jax.numpy.stack(filled)
+
+    # Models and arrays.
+
+    def _show(self) -> None:
+        """Let the models' variables hold the state; the arrays themselves, nothing is copied."""
+        arrays = self.state[: self.num_state]
+        if self.size > 1:
+            arrays = [np.asarray(a) for a in arrays]
+        self._shown = []
+        for model, lane in zip(self.models, self.lanes, strict=True):
+            own = arrays if self.size == 1 else [a[lane] for a in arrays]
+            for variable, value in zip(_variables(model)[: self.num_state], own, strict=True):
+                variable._value = value  # `assign` would convert each, at ten times the cost
+            self._shown.append(own)
+
+    def _take(self) -> None:
+        """Take over what was assigned to the models' variables since they were shown."""
+        for model, lane, shown in zip(self.models, self.lanes, self._shown, strict=True):
+            for i, (variable, value) in enumerate(
+                zip(_variables(model)[: self.num_state], shown, strict=True)
+            ):
+                if variable._value is not value:
+                    new = jax.numpy.asarray(variable._value)
+                    self.state[i] = new if self.size == 1 else self.state[i].at[lane].set(new)
+
+    # What the loop asks.
+
+    def train(
+        self, orders: Sequence[np.ndarray], start: int, stop: int
+    ) -> tuple[np.ndarray, list[dict[str, float]]]:
+        """Run some steps of an epoch."""
+        self._take()
+        program = self.program
+        full = min(stop, program.num_full)
+        places = (start * program.batch_size, stop * program.batch_size)
+        data, order, first = self._pieces(orders, *places)
+        first_step = first // program.batch_size
+        last = first + (full - start) * program.batch_size if stop > program.num_full else -1
+        bounds = [np.int32(v) for v in (first_step, first_step + full - start, last)]
+        self.state, losses, logs = program.call(
+            "train", self.size, self.state, self.numbers, data, order, *bounds
+        )
+        self._show()
+        losses, logs = self._own(losses), self._own(logs)
+        return losses[:, : stop - start], self._named(logs, program.steps.train.logs)
+
+    def _pieces(self, orders: Sequence[np.ndarray], start: int, stop: int) -> tuple[Any, Any, int]:
+        """Data, the trials' orders of their rows, and where in these to begin."""
+        found = [r.training(o, start, stop) for r, o in zip(self.rows, orders, strict=True)]
+        data, order, first = found[0]
+        if self.size == 1:
+            return data, jax.numpy.asarray(order, np.int32), first
+        placed = [found[0][1]] * self.size
+        for (_, own, _), lane in zip(found, self.lanes, strict=True):
+            placed[lane] = own
+        if len(data) > _WEIGHT:
+            weights = [found[0][0][_WEIGHT]] * self.size
+            for (own, _, _), lane in zip(found, self.lanes, strict=True):
+                weights[lane] = own[_WEIGHT]
+            data = (*data[:_WEIGHT], jax.numpy.stack(weights))
+        return data, jax.numpy.asarray(np.stack(placed), np.int32), first
+
+    def validate(self) -> list[dict[str, float]]:
+        """Run all validation batches."""
+        self._take()
+        for data in self.rows[0].validation():
+            self.state, logs = self.program.call("test", self.size, self.state, self.numbers, data)
+        self._show()
+        return self._named(self._own(logs), self.program.steps.test.logs)
+
+    def _own(self, array: Any) -> np.ndarray:
+        """The rows of an array that belong to trials."""
+        rows = np.asarray(array)
+        return rows[None] if self.size == 1 else rows[self.lanes]
+
+    def _named(self, logs: np.ndarray, names: Sequence[str]) -> list[dict[str, float]]:
+        return [dict(zip(names, row.tolist(), strict=True)) for row in logs]
+
+    def reset_metrics(self) -> None:
+        """Put the metrics back to where they began."""
+        self.state = [*self.state[: self.num_state], *self.fresh]
+
+    def keep(self, trials: Sequence[int]) -> None:
+        """Go on with some trials, in fewer places if that saves work and is compiled."""
+        self._take()
+        for name in ("models", "feeds", "rows", "lanes"):
+            values = getattr(self, name)
+            setattr(self, name, [values[i] for i in trials])
+        smaller = next((s for s in SIZES if s >= len(trials)), self.size)
+        if trials and smaller < self.size:
+            self._shrink(smaller)
+        self._show()
+
+    def _shrink(self, size: int) -> None:
+        """Move the trials that are left into a smaller program."""
+        lanes = np.asarray([*self.lanes, *([self.lanes[0]] * (size - len(self.lanes)))])
+        picked = lanes[0] if size == 1 else lanes
+        self.state = [a[picked] for a in self.state]
+        self.numbers = self.numbers[picked]
+        self.size, self.lanes = size, list(range(len(self.lanes)))
+        self.fresh = [a[picked] for a in self.fresh]
+
+    def close(self) -> None:
+        """Nothing is left to do but to give arrays back that belong to one model only."""
+        self._take()
+        for model in self.models:
+            for variable in _variables(model)[: self.num_state]:
+                variable._value = jax.numpy.array(variable._value)
+
+
+def _memory() -> float:
+    """Bytes that programs may use."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return float(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
