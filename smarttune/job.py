@@ -21,6 +21,7 @@ from smarttune.rulebook import Rulebook
 from smarttune.space import Value
 from smarttune.suggestion import Suggestion, rulebook_of
 from smarttune.tuning import RANGE_TESTS, Budget, Run, parse_duration
+from smarttune.tuning.budget import check_workers
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
@@ -61,6 +62,7 @@ def search(
     run: str | Path | None = None,
     seed: int = 0,
     deterministic: bool = False,
+    workers: int = 1,
     adapt: bool = True,
     portfolio: str | Path = "auto",
     confirm: bool = True,
@@ -95,6 +97,8 @@ def search(
         seed: Decides split, proposals, weights and order of the data.
         deterministic: Also ask the backend for operations that give the same bits each time;
             slower (see `smarttune.training.determinism`).
+        workers: Trials that run at a time, each in a process of its own with its share of the
+            cores and GPUs; 1 runs them in this process.
         adapt: Whether rules that read the trials so far change ranges, the length of trials and
             the end of the search on its way (see `smarttune.tuning.adapting`).
         portfolio: Configurations that were good on other data are tried after the
@@ -123,6 +127,7 @@ def search(
     """
     began = _now()
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
+    check_workers(workers)
     prepare_backend()
     from smarttune.preparation import TIMED_FROM, measured, prepare, timed
     from smarttune.tuning.costs import checked_costs
@@ -142,7 +147,9 @@ def search(
     book = rulebook_of(rules, select, ignore)
     declared = facts if isinstance(facts, Facts) else Facts.of(facts or {})
     # Only what the user asked of the search is declared; a bare search has no limit yet.
-    asked = Facts({n: Fact(v) for n, v in budget.facts().items() if v is not None})
+    asked = Facts(
+        {n: Fact(v) for n, v in budget.facts(num_workers=workers).items() if v is not None}
+    )
     if against:
         asked |= Facts.of({"budget.num_objectives": 1 + len(against)})
     prepared = prepare(
@@ -175,7 +182,7 @@ def search(
     manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
     manifest |= {"deterministic": deterministic, "confirm": confirm, "refit": refit}
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
-    manifest |= {"adapt": adapt, "against": list(against)}
+    manifest |= {"adapt": adapt, "against": list(against), "workers": workers}
     manifest |= {"portfolio": starting(job, portfolio, chosen, budget)}
     job.check(chosen, budget, against)
     path = Path(run) if run is not None else _default_path(suggestion)
@@ -223,6 +230,7 @@ def resume(
     time: str | float | None = None,  # noqa: A002
     trials: int | None = None,
     epochs: int | None = None,
+    workers: int | None = None,
     rules: Rulebook | Sequence[str | Path] | None = None,
     on_event: OnEvent | None = None,
 ) -> Run:
@@ -235,6 +243,7 @@ def resume(
         time: Further wall time; without any limit the rest of the first budget.
         trials: Trials in all.
         epochs: Epochs in all.
+        workers: Trials that run at a time; as many as before if None.
         rules: As in `search`, if rules beside the built-in ones took part.
         on_event: Called with every event as a dict.
 
@@ -244,6 +253,9 @@ def resume(
     began = _now()
     prepare_backend()
     run = run if isinstance(run, Run) else Run.load(run)
+    if workers is not None:
+        check_workers(workers)
+        run.manifest = {**run.manifest, "workers": workers}
     manifest = run.manifest
     book = rulebook_of(rules, manifest["rules"]["select"], manifest["rules"]["ignore"])
     job = job_of_run(run, data, target)
@@ -339,6 +351,7 @@ def _carry_out(
         on_event=on_event,
         clock=trials_clock,
         adapt=adaptation(run, job, book),
+        workers=run.manifest.get("workers", 1),
     )
     _announce(run, on_event, "search_started", budget, job)
     announce(run, on_event)

@@ -50,6 +50,8 @@ class TrialRecord(BaseModel):
             for the trials of the search itself.
         fold: The fold on which it was trained again, counted from 1; None for the rows of the
             search.
+        asked_after: Trials of the search that had ended when the strategy was asked for this
+            one; None where it was asked for right before it ran, after all that ended before it.
     """
 
     # A curve may hold NaN, which must come back as it went.
@@ -79,6 +81,7 @@ class TrialRecord(BaseModel):
     message: str = ""
     repeat_of: str | None = None
     fold: int | None = None
+    asked_after: int | None = None
 
     @property
     def has_score(self) -> bool:

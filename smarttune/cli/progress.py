@@ -93,6 +93,9 @@ class PlainView:
     def _batch_cut(self, event: Mapping[str, Any]) -> str:
         return f"trial {event['trial_id']}: {event['text']}"
 
+    def _worker_lost(self, event: Mapping[str, Any]) -> str:
+        return f"Warning: {event['text']}"
+
     def _adapted(self, event: Mapping[str, Any]) -> str:
         return f"{event['rule']} changed the search: {event['text']}. {event['summary']}"
 
@@ -147,8 +150,7 @@ class LiveView:
         self.budget: Mapping[str, Any] = {}
         self.heading = "Preparing the data"
         self.trials: list[Mapping[str, Any]] = []
-        self.current: Mapping[str, Any] | None = None
-        self.epoch: Mapping[str, Any] | None = None
+        self.running: dict[str, Mapping[str, Any] | None] = {}  # each with its last epoch, if known
         self.num_epochs = 0
         self.best: float | None = None
         self.objective = ""
@@ -170,6 +172,9 @@ class LiveView:
     def _batch_cut(self, event: Mapping[str, Any]) -> None:
         self.warnings.append(f"trial {event['trial_id']}: {event['text']}")
 
+    def _worker_lost(self, event: Mapping[str, Any]) -> None:
+        self.warnings.append(event["text"])
+
     def _adapted(self, event: Mapping[str, Any]) -> None:
         self.changes.append(f"{event['rule']}: {event['text']}")
 
@@ -181,15 +186,18 @@ class LiveView:
         self.heading = f"{event['strategy']} search by {self.objective} in {event['run']}"
 
     def _trial_started(self, event: Mapping[str, Any]) -> None:
-        self.current, self.epoch = event, None
+        self.running[event["trial_id"]] = None
 
     def _epoch(self, event: Mapping[str, Any]) -> None:
-        self.epoch = event
+        self.running[event["trial_id"]] = event
         self.num_epochs += 1
 
     def _trial_finished(self, event: Mapping[str, Any]) -> None:
         self.trials.append(event)
-        self.best, self.current = event["best_score"], None
+        self.best = event["best_score"]
+        # Workers tell of no epochs before the end.
+        if event["trial_id"] in self.running and self.running.pop(event["trial_id"]) is None:
+            self.num_epochs += event["num_epochs"] - event.get("initial_epoch", 0)
 
     def _trials_ended(self, event: Mapping[str, Any]) -> None:
         self.heading = f"Trials ended: {event['reason']}; testing, exporting, reporting"
@@ -220,27 +228,24 @@ class LiveView:
                 style="bold green" if best else None,
             )
         parts: list[Any] = [Text(self.heading, style="bold"), table]
-        if self.current is not None:
-            parts.append(self._running())
+        parts += [self._running(*trial) for trial in self.running.items()]
         parts.append(self._totals())
         parts += [Text(f"Changed: {c}", style="cyan") for c in self.changes[-2:]]
         parts += [Text(f"Warning: {w}", style="yellow") for w in self.warnings[-2:]]
         return Group(*parts)
 
-    def _running(self) -> Any:
-        assert self.current is not None
+    def _running(self, trial_id: str, epoch: Mapping[str, Any] | None) -> Any:
         row = Table.grid(padding=(0, 1))
-        name = f"trial {self.current['trial_id']}"
-        if self.epoch is None:
-            row.add_row(name, "building")
+        name = f"trial {trial_id}"
+        if epoch is None:
+            row.add_row(name, "building" if len(self.running) == 1 else "training")
         else:
-            done, total = self.epoch["epoch"], self.epoch["epochs"]
-            value = self.epoch["logs"].get(self.objective)
+            done, total = epoch["epoch"], epoch["epochs"]
             row.add_row(
                 name,
                 ProgressBar(total=total, completed=done, width=30),
                 f"epoch {done}/{total}",
-                _score(value),
+                _score(epoch["logs"].get(self.objective)),
             )
         return row
 

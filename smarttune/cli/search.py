@@ -38,6 +38,10 @@ from smarttune.space import HYPERPARAMETERS
 Time = Annotated[
     str | None, typer.Option("--time", help="Wall time, all included: 90s, 10m, 1h30m.")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="Trials that run at a time, each in a process of its own, such as 4."),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="One line for each trial.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON event a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final report.")]
@@ -78,6 +82,7 @@ def search(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits each time; slower.")
     ] = False,
+    workers: Workers = None,
     confirm: Annotated[
         bool,
         typer.Option(help="Train the finalists again; the best on average wins."),
@@ -132,6 +137,7 @@ def search(
     - `smarttune search sales.csv --target sold --horizon 28 --time 10m`
     - `smarttune search data.csv --target y --trials 40 --strategy bayesian`
     - `smarttune search data.csv --target y --time 10m --against num_parameters`
+    - `smarttune search data.csv --target y --time 10m --workers 4`
     - `smarttune search data.csv --target y --set model.activation=relu --objective val_auc`
     """
     load_rules(rules, select, ignore)  # mistakes in rules are told before anything is imported
@@ -161,6 +167,7 @@ def search(
             run=run,
             seed=seed,
             deterministic=deterministic,
+            workers=1 if workers is None else workers,
             adapt=adapt,
             portfolio=portfolio,
             confirm=confirm,
@@ -184,6 +191,7 @@ def resume(
     time: Time = None,
     trials: Annotated[int | None, typer.Option(help="Trials in all.")] = None,
     epochs_total: Annotated[int | None, typer.Option(help="Epochs in all.")] = None,
+    workers: Workers = None,
     rules: RuleFolders = None,
     plain: Plain = False,
     json: Json = False,
@@ -199,7 +207,13 @@ def resume(
     def job(on_event: Any, job: Any) -> Any:
         folders = list(rules or ())
         return job.resume(
-            run, time=time, trials=trials, epochs=epochs_total, rules=folders, on_event=on_event
+            run,
+            time=time,
+            trials=trials,
+            epochs=epochs_total,
+            workers=workers,
+            rules=folders,
+            on_event=on_event,
         )
 
     _watched(job, plain=plain, as_json=json, quiet=quiet)

@@ -112,7 +112,7 @@ class JaxEngine(Engine):
             _traced(model, feed.validation_batch(np.arange(held_out % other)), training=False)
             if held_out % other
             else None,
-            tuple(_spec(v.value) for v in _variables(model)),
+            tuple(_spec(v.value) for part in _parts(model) for v in part),
         )
         parts = [p for p in (steps.train, steps.train_last, steps.test, steps.test_last) if p]
         numbers = np.concatenate([np.asarray(p.tape.numbers, np.float64) for p in parts])
@@ -121,7 +121,9 @@ class JaxEngine(Engine):
 
     def program(self, trace: Trace, model: Any, feed: Feed) -> Program:
         """A program that refers to no model."""
-        return _Program(trace.steps, self._rows, feed)
+        model.reset_metrics()
+        metrics = [v.value for v in model.metrics_variables]
+        return _Program(trace.steps, self._rows, feed, metrics)
 
     def shapes(self, feed: Feed) -> str:
         """Shapes of the batches, and how many there are."""
@@ -139,8 +141,10 @@ def _parts(model: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
 
 
 def _variables(model: Any) -> list[Any]:
-    """All variables, in the order of a program's state."""
-    return [v for part in _parts(model) for v in part]
+    """What a trial brings along, in the order of a program's state; its metrics come behind."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [v for part in _parts(model)[:3] for v in part]
 
 
 def _traced(model: Any, batch: tuple[Any, ...], *, training: bool) -> _Step:
@@ -185,8 +189,9 @@ def _keep_compiled() -> None:
 
 
 class _Program(Program):
-    def __init__(self, steps: _Steps, rows: Residence, feed: Feed) -> None:
+    def __init__(self, steps: _Steps, rows: Residence, feed: Feed, metrics: State) -> None:
         self.steps, self.rows = steps, rows
+        self.metrics = metrics  # as they begin
         self.num_full = len(feed.data.y) // feed.batch_size
         self.num_rows_last = len(feed.data.y) % feed.batch_size
         self.batch_size, self.num_steps = feed.batch_size, feed.num_steps
@@ -262,17 +267,20 @@ class _Program(Program):
 
         logs = jax.numpy.zeros(len(self.steps.train.logs), np.float32)
         losses = jax.numpy.full(self.num_steps, np.nan, np.float32)
+        carried: tuple[State, Any, Any]
         carried = jax.lax.fori_loop(start, stop, body, (state, losses, logs))
-        if self.steps.train_last is None:
+        last_step = self.steps.train_last
+        if last_step is None:
             return carried
 
         def rest(carried: Any) -> Any:
             state, losses, _ = carried
             rows = jax.lax.dynamic_slice(order, (last,), (self.num_rows_last,))
-            state, logs = run(self.steps.train_last, state, second, rows)
+            state, logs = run(last_step, state, second, rows)
             return state, losses.at[stop - start].set(self._loss(logs)), logs
 
-        return jax.lax.cond(last >= 0, rest, lambda carried: carried, carried)
+        carried = jax.lax.cond(last >= 0, rest, lambda carried: carried, carried)
+        return carried
 
     def _loss(self, logs: Any) -> Any:
         names = self.steps.train.logs
@@ -291,7 +299,7 @@ class _Program(Program):
 
         logs = jax.numpy.zeros(len(self.steps.test.logs), np.float32)
         state, logs = jax.lax.fori_loop(0, num_rows // size, body, (state, logs))
-        if num_rows % size:
+        if num_rows % size and self.steps.test_last is not None:
             batch = jax.tree.map(lambda a: a[num_rows - num_rows % size :], data)
             state, logs = self.steps.test_last(state, batch, second)
         return state, logs
@@ -299,7 +307,7 @@ class _Program(Program):
     def _numbers(self, numbers: Any) -> list[Any]:
         """The numbers of each step."""
         ends = np.cumsum(self.steps.sizes)[:-1]
-        return jax.numpy.split(numbers, ends)
+        return list(jax.numpy.split(numbers, ends))
 
 
 class _Session(Session):
@@ -311,9 +319,10 @@ class _Session(Session):
         self.size = next((s for s in SIZES if s >= len(entrants)), len(entrants))
         self.numbers = self._stack([np.asarray(e.numbers, np.float32) for e in entrants])
         states = [[v.value for v in _variables(m)] for m in self.models]
-        self.state = [self._stack(list(arrays)) for arrays in zip(*states, strict=True)]
-        self.num_state = len(self.state) - len(self.models[0].metrics_variables)
-        self.fresh = self.state[self.num_state :]
+        self.fresh = [self._stack([array] * len(entrants)) for array in program.metrics]
+        own = [self._stack(list(arrays)) for arrays in zip(*states, strict=True)]
+        self.num_state = len(own)
+        self.state = [*own, *self.fresh]
         self.rows = [program.rows.of(feed) for feed in self.feeds]
         self.steps_at_once = self.rows[0].steps_at_once
         self._shown: list[list[Any]] = []
@@ -326,7 +335,7 @@ class _Session(Session):
         filled = [*arrays, *([arrays[0]] * (self.size - len(arrays)))]
         return jax.numpy.stack(filled)
 
-    # Models and arrays.
+    # Models and arrays. What `assign` would do to each variable costs ten times as much.
 
     def _show(self) -> None:
         """Let the models' variables hold the state; the arrays themselves, nothing is copied."""
@@ -336,18 +345,16 @@ class _Session(Session):
         self._shown = []
         for model, lane in zip(self.models, self.lanes, strict=True):
             own = arrays if self.size == 1 else [a[lane] for a in arrays]
-            for variable, value in zip(_variables(model)[: self.num_state], own, strict=True):
-                variable._value = value  # `assign` would convert each, at ten times the cost
+            for variable, value in zip(_variables(model), own, strict=True):
+                variable._value = value  # noqa: SLF001
             self._shown.append(own)
 
     def _take(self) -> None:
         """Take over what was assigned to the models' variables since they were shown."""
         for model, lane, shown in zip(self.models, self.lanes, self._shown, strict=True):
-            for i, (variable, value) in enumerate(
-                zip(_variables(model)[: self.num_state], shown, strict=True)
-            ):
-                if variable._value is not value:
-                    new = jax.numpy.asarray(variable._value)
+            for i, (variable, value) in enumerate(zip(_variables(model), shown, strict=True)):
+                if (assigned := variable._value) is not value:  # noqa: SLF001
+                    new = jax.numpy.asarray(assigned)
                     self.state[i] = new if self.size == 1 else self.state[i].at[lane].set(new)
 
     # What the loop asks.
@@ -431,8 +438,8 @@ class _Session(Session):
         """Nothing is left to do but to give arrays back that belong to one model only."""
         self._take()
         for model in self.models:
-            for variable in _variables(model)[: self.num_state]:
-                variable._value = jax.numpy.array(variable._value)
+            for variable in _variables(model):
+                variable.assign(jax.numpy.array(variable.value))
 
 
 def _memory() -> float:

@@ -110,8 +110,8 @@ class Tape:
         bodies: list[Tape] = []
         for name in _BODIES.get(equation.primitive.name, ()):
             found = equation.params[name]
-            for body in found if isinstance(found, tuple) else (found,):
-                bodies.append(Tape.of(body, self.numbers, self.types))
+            several = found if isinstance(found, tuple) else (found,)
+            bodies += [Tape.of(body, self.numbers, self.types) for body in several]
         self.lines.append(
             _Line(equation.primitive, equation.params, inputs, outputs, tuple(bodies))
         )
@@ -179,7 +179,9 @@ def _scan(line: _Line, inputs: list[Any], numbers: Any) -> list[Any]:
         return tuple(results[:num_carry]), tuple(results[num_carry:])
 
     options = {name: params[name] for name in ("length", "reverse", "unroll")}
-    last, rows = jax.lax.scan(step, tuple(carry), tuple(inputs[num_consts + num_carry :]), **options)
+    last, rows = jax.lax.scan(
+        step, tuple(carry), tuple(inputs[num_consts + num_carry :]), **options
+    )
     return [*last, *rows]
 
 

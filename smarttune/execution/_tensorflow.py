@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
 from smarttune.execution._graphs import GraphText, is_lifted
 from smarttune.execution.program import (
@@ -101,10 +102,13 @@ def _traced(model: Any, step: Any, batch: tuple[Any, ...]) -> tuple[_Step, str, 
         batch,
     )
     try:
-        function = tf.compat.v1.wrap_function(lambda *parts: step(parts), signature=list(shapes))
+        # `tf.function` would trace twice, and `wrap_function` leaves the order of effects open.
+        graph = func_graph_from_py_func(
+            "step", lambda *parts: step(parts), shapes, {}, add_control_dependencies=True
+        )
     except Exception as error:
         raise Unsupported(f"its step cannot be traced ({first_line(error)})") from error
-    graph, outputs = function.graph, function.structured_outputs
+    outputs = graph.structured_outputs
     if not isinstance(outputs, dict) or any(
         not tf.is_tensor(t) or t.shape.rank != 0 for t in outputs.values()
     ):
@@ -188,9 +192,7 @@ class _Program(Program):
 
         def body(i: Any, losses: Any, _: Any) -> Any:
             begin = start + i * size
-            batch = tf.nest.map_structure(
-                lambda a: tf.gather(a, rows[begin : begin + size]), data
-            )
+            batch = tf.nest.map_structure(lambda a: tf.gather(a, rows[begin : begin + size]), data)
             logs = step.inline(tf.nest.flatten(batch), numbers)
             return i + 1, losses.write(i, _loss(step, logs)), _stacked(logs)
 
@@ -219,7 +221,11 @@ class _Program(Program):
 def _loss(step: _Step, logs: Sequence[Any]) -> Any:
     """The logged loss; not a number where a step of the user's logs none."""
     by_name = dict(zip((name for name, _ in step.logs), logs, strict=True))
-    return tf.cast(by_name["loss"], tf.float32) if "loss" in by_name else tf.constant(np.nan, tf.float32)
+    return (
+        tf.cast(by_name["loss"], tf.float32)
+        if "loss" in by_name
+        else tf.constant(np.nan, tf.float32)
+    )
 
 
 def _stacked(logs: Sequence[Any]) -> Any:

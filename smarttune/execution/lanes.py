@@ -17,6 +17,7 @@ import keras
 import numpy as np
 
 from smarttune.errors import OptionError
+from smarttune.execution.fit import TrainingData
 from smarttune.execution.program import Engine, Entrant, Feed, Program, Trace, Unsupported, digest
 from smarttune.execution.structure import Forms, Structure, structure_of
 from smarttune.execution.together import Member, Pace, train_together
@@ -72,9 +73,10 @@ class Lanes:
         self.lane = lane
         self._on_choice = on_choice
         self._told: set[tuple[str, str]] = set()
-        self._engine: Engine | None | Literal[False] = False  # False: not looked for yet
+        self._engine: Engine | Literal[False] | None = False  # False: not looked for yet
         self._programs: OrderedDict[str, _Known] = OrderedDict()
         self._forms = Forms()
+        self._arrays: tuple[tuple[Any, ...], TrainingData | None] | None = None
 
     # What the search asks.
 
@@ -108,6 +110,16 @@ class Lanes:
         if self._engine is False:
             self._engine = None if self.lane == "fit" else _engine()
         return self._engine or None
+
+    def arrays(
+        self, given: tuple[Any, ...], make: Callable[[], TrainingData | None]
+    ) -> TrainingData | None:
+        """What is made of the same arrays is made once, and lies on the device once."""
+        if self._arrays is None or any(
+            a is not b for a, b in zip(self._arrays[0], given, strict=True)
+        ):
+            self._arrays = given, make()
+        return self._arrays[1]
 
     # One trial.
 
@@ -166,9 +178,7 @@ class Lanes:
 
     # Groups.
 
-    def _parts(
-        self, group: list[tuple[Member, Entrant]]
-    ) -> list[list[tuple[Member, Entrant]]]:
+    def _parts(self, group: list[tuple[Member, Entrant]]) -> list[list[tuple[Member, Entrant]]]:
         """Trials that enter together."""
         if not self.batched or len(group) == 1:
             return [[one] for one in group]
@@ -233,7 +243,7 @@ def _is_keras(function: Any) -> bool:
 def _build(model: Any, feed: Feed) -> None:
     """Make every variable that training will have."""
     try:
-        model._symbolic_build(data_batch=feed.example)
+        model._symbolic_build(data_batch=feed.example)  # noqa: SLF001 -- as Keras's `fit` does
     except Exception as error:
         raise Unsupported(f"it cannot be built without training ({error})") from error
 
@@ -265,7 +275,9 @@ def _probe(known: _Known, entrant: Entrant, epochs: range) -> str:
 
 def _fit_step(model: Any, feed: Feed, steps: int) -> float:
     """Seconds that `fit` takes for a step of this model."""
-    rows = [np.arange(len(feed.data.y))[i * feed.batch_size :][: feed.batch_size] for i in range(steps)]
+    rows = [
+        np.arange(len(feed.data.y))[i * feed.batch_size :][: feed.batch_size] for i in range(steps)
+    ]
     batches = [feed.batch(r) for r in rows]
     model.train_on_batch(*batches[0])
     began = time.monotonic()

@@ -22,7 +22,7 @@ from smarttune.training import num_batches
 from smarttune.training.outputs import batch_size_for, some_rows
 
 
-class Unsupported(Exception):
+class Unsupported(Exception):  # noqa: N818 -- no error: `fit` trains the model
     """A model that a compiled lane cannot take, with the reason."""
 
 

@@ -93,7 +93,8 @@ def _steps(trials: Sequence[_Trial], session: Session, pace: Pace) -> list[dict[
     """The steps of one epoch; returns what each trial logs of it."""
     feed = trials[0].member.feed
     orders = [t.order() for t in trials]
-    start, logs = 0, [{} for _ in trials]
+    start = 0
+    logs: list[dict[str, float]] = [{} for _ in trials]
     while start < feed.num_steps:
         stop = min(start + (session.steps_at_once or pace.num_steps), feed.num_steps)
         began = time.monotonic()

@@ -79,7 +79,9 @@ class Ladder:
                 children = [e for e in self.rungs[above] if e.parent == trial_id]
                 if children:
                     return any(state(e.trial_id) == "open" for e in children)
-                return self._places(above, state) > 0
+                # If one that runs there fails, its place is free again.
+                is_open = any(state(e.trial_id) == "open" for e in self.rungs[above])
+                return is_open or self._places(above, state) > 0
         return False
 
     def is_finished(self, state: Callable[[str], State]) -> bool:

@@ -29,6 +29,7 @@ from smarttune.rulebook import Rulebook
 from smarttune.space import Dimension, Fixed, Range, SearchSpace, meet, show_value
 from smarttune.trials import TrialLog, TrialRecord
 from smarttune.tuning.history import history_facts
+from smarttune.tuning.run import events_in
 
 # ours: fewer trials tell too little, and each round costs a pass over the rules (about 0.05 s).
 ROUND = 5
@@ -252,18 +253,7 @@ def after(event: Event, dimension: Dimension) -> Dimension:
 
 def adaptations(run: Path) -> list[dict[str, Any]]:
     """The events of a run that tell what its search changed, in their order."""
-    file = run / "events.jsonl"
-    if not file.exists():
-        return []
-    found = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:  # a line that was being written when the process was killed
-            continue
-        if isinstance(event, dict) and event.get("event") in (ADAPTED, UNDONE, DECLINED):
-            found.append(event)
-    return found
+    return events_in(run, (ADAPTED, UNDONE, DECLINED))
 
 
 def _shown(range_: Range) -> str:

@@ -53,15 +53,19 @@ class Budget:
                     mend="Give the search something to spend, for example --time 10m.",
                 )
 
-    def facts(self) -> dict[str, Any]:
-        """The budget as facts for the rules."""
+    def facts(self, *, num_workers: int = 1) -> dict[str, Any]:
+        """The budget as facts for the rules.
+
+        Args:
+            num_workers: Trials that run at a time.
+        """
         kind = "time" if self.seconds else "epochs" if self.epochs else "trials"
         return {
             "budget.type": kind,
             "budget.seconds": self.seconds,
             "budget.num_trials": self.trials,
             "budget.num_epochs": self.epochs,
-            "budget.num_workers": 1,
+            "budget.num_workers": num_workers,
         }
 
 
@@ -81,6 +85,21 @@ def parse_duration(text: str) -> float:
         )
     hours, minutes, seconds = (float(p or 0) for p in parts.groups())
     return hours * _UNITS["h"] + minutes * _UNITS["m"] + seconds
+
+
+def check_workers(workers: Any) -> None:
+    """Make sure that a number of workers is one.
+
+    Raises:
+        OptionError: If it is not.
+    """
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise OptionError(
+            "workers",
+            received=f"{workers!r} workers",
+            expected="a whole number from 1",
+            mend="Give the number of trials that shall run at a time.",
+        )
 
 
 class Clock:

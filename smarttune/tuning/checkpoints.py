@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from smarttune.files import write_json
 from smarttune.training import restore_state, save_state
 from smarttune.training.checkpoint import state_of
 from smarttune.trials import TrialLog, TrialRecord
@@ -34,12 +38,32 @@ def copy_trial(run: Run, parent_id: str, trial_id: str) -> None:
         save_state(restore_state(path(parent_id)), path(trial_id))
 
 
+def keep_build(run: Run, model: Any, trial_id: str) -> None:
+    """Note the shapes of a model that training has built."""
+    config = model.get_build_config()
+    if config:
+        write_json(_build_path(run, trial_id), config)
+
+
+def build_like(run: Run, model: Any, trial_id: str) -> None:
+    """Give a model that is not built the weights' shapes of an earlier trial's."""
+    path = _build_path(run, trial_id)
+    if not model.built and path.exists():
+        model.build_from_config(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _build_path(run: Run, trial_id: str) -> Path:
+    """Where KerasTuner keeps these, too."""
+    return run.path / f"trial_{trial_id}" / "build_config.json"
+
+
 def prune(
     run: Run,
     log: TrialLog,
     may_continue: Callable[[str], bool] | None,
     *,
     front: Iterable[TrialRecord] = (),
+    running: Mapping[str, str | None] = MappingProxyType({}),
 ) -> None:
     """Delete checkpoints that neither the report nor a promotion can need.
 
@@ -49,14 +73,18 @@ def prune(
         may_continue: Whether the oracle may still promote a trial; None where it does not say,
             as those of KerasTuner, and then whatever stands in a bracket is kept.
         front: Trials that may be exported instead of the best one, under several objectives.
+        running: Trials that have not ended and the parent of each, if it has one.
     """
     exportable = [*log.ranked()[:KEPT_MODELS], *front]
     keep = {run.best_weights_path(r.trial_id).name for r in exportable}
     if (default := log.default()) is not None:
         keep.add(run.best_weights_path(default.trial_id).name)
+    parents = set(running.values())
     for record in log:
-        in_bracket = record.bracket is not None
-        if in_bracket if may_continue is None else may_continue(record.trial_id):
+        waits = record.bracket is not None
+        if may_continue is not None:
+            waits = may_continue(record.trial_id)
+        if waits or record.trial_id in parents:
             keep.add(run.best_weights_path(record.trial_id).name)
             keep.add(run.state_path(record.trial_id).name)
-    run.prune_checkpoints(keep)
+    run.prune_checkpoints(keep, running)

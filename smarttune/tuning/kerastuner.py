@@ -73,19 +73,13 @@ class Tuner(SmartTuner):
 
     def __init__(self, oracle: Any, hypermodel: Any = None, **options: Any) -> None:
         options.setdefault("policy", TrialPolicy(max_epochs=1, seed=getattr(oracle, "seed", 0)))
-        self._epochs_given = False
         super().__init__(oracle, hypermodel, **options)
 
-    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> Any:
-        """Train one trial, as in KerasTuner; may be overridden."""
-        self._epochs_given = "epochs" in kwargs
-        return super().run_trial(trial, *args, **kwargs)
-
-    def _added(self, trial: Trial, plan: TrialPlan) -> dict[str, Any]:
-        added = super()._added(trial, plan)
+    def _added(self, trial: Trial, plan: TrialPlan, *, epochs_given: bool) -> dict[str, Any]:
+        added = super()._added(trial, plan, epochs_given=epochs_given)
         if "tuner/epochs" in trial.hyperparameters.values:
             return {name: added[name] for name in ("initial_epoch", "epochs")}
-        return {"epochs": added["epochs"]} if self._epochs_given else {}
+        return {"epochs": added["epochs"]} if epochs_given else {}
 
 
 class _Strategy(Tuner):

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import keras_tuner
 from keras_tuner.engine.trial import Trial
-from keras_tuner.errors import FailedTrialError, FatalError, FatalTypeError
 from keras_tuner.src.engine import tuner_utils
 
-from smarttune.errors import SmartTuneError
-from smarttune.files import write_json
 from smarttune.objectives import Direction, Objective
 from smarttune.oracles.directions import known_direction
 from smarttune.training import restore_state
 from smarttune.training.checkpoint import set_state
 from smarttune.trials import TrialLog, TrialRecord
-from smarttune.tuning.checkpoints import KEPT_MODELS
+from smarttune.tuning.checkpoints import KEPT_MODELS, build_like
 from smarttune.tuning.costs import goal_of
-from smarttune.tuning.foreign import accepted, has_own_fit, metrics_of
-from smarttune.tuning.policy import TrialPlan, TrialPolicy
-from smarttune.tuning.recording import is_out_of_memory, record_of_result
+from smarttune.tuning.foreign import metrics_of
+from smarttune.tuning.policy import TrialPlan, TrialPolicy, TrialTask
+from smarttune.tuning.recording import crashed, is_fatal, may_be_retried, record_of_result
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED
 
@@ -53,14 +48,8 @@ class RecordedTuner(keras_tuner.Tuner):  # type: ignore[misc]
     records: dict[str, TrialRecord]
 
     _retries_left = 0
-    _to_beat: Sequence[float | None] = ()  # scores of the trial's earlier executions
 
     def _plan(self, trial: Trial, epochs: int | None) -> TrialPlan:
-        raise NotImplementedError
-
-    def _failed(
-        self, trial: Trial, plan: TrialPlan, error: Exception, measured: tuple[float, float]
-    ) -> TrialRecord:
         raise NotImplementedError
 
     @property
@@ -91,39 +80,9 @@ class RecordedTuner(keras_tuner.Tuner):  # type: ignore[misc]
         if hasattr(self.hypermodel, "prepare"):
             self.hypermodel.prepare(self.records[trial.trial_id].seed)
         model = self._build_hypermodel(trial.hyperparameters)
-        self._build_like(model, trial.trial_id)
+        build_like(self.run, model, trial.trial_id)
         set_state(model, restore_state(path), optimizer=False)
         return model
-
-    # Models that get their weights from the first batch.
-
-    def _checked(self, model: Any) -> Any:
-        """Return a model; refuse what `build` must not return, and models above `max_model_size`.
-
-        Raises:
-            FatalTypeError: If it is no Keras model.
-            FailedTrialError: If it is too large.
-        """
-        if not isinstance(model, keras.Model):
-            raise FatalTypeError(f"build() must return a Keras model, not a {type(model).__name__}")
-        size = model.count_params() if model.built else 0
-        if self.max_model_size and size > self.max_model_size:
-            raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
-        return model
-
-    def _keep_build(self, model: Any, trial_id: str) -> None:
-        """Note the shapes of a model that training has built."""
-        config = model.get_build_config()
-        if config:
-            write_json(Path(self._get_build_config_fname(trial_id)), config)
-
-    def _build_like(self, model: Any, trial_id: str) -> None:
-        """Give a model that is not built the weights' shapes of an earlier trial's."""
-        if model.built:
-            return  # asking for the name of the file would make its folder
-        path = Path(self._get_build_config_fname(trial_id))
-        if path.exists():
-            model.build_from_config(json.loads(path.read_text(encoding="utf-8")))
 
     # Code of the user's.
 
@@ -138,49 +97,25 @@ class RecordedTuner(keras_tuner.Tuner):  # type: ignore[misc]
                 result = self.run_trial(trial, *args, **kwargs)
                 record = self._record_of(trial, result)
             except Exception as error:
-                if self._is_fatal(error):
+                if is_fatal(error, is_first=not self.records and not left):
                     raise
-                record = self._failed(trial, self._plan(trial, None), error, began)
-            # Who raises this says that another run would not help.
-            if record.outcome != "failed" or FailedTrialError.__name__ in record.message:
+                plan = self._plan(trial, None)
+                record = crashed(trial, plan, self.policy.default, error, began)
+            if not may_be_retried(record):
                 break
         return record
 
-    def _is_fatal(self, error: Exception) -> bool:
-        """Whether an error ends the search: the user can mend it, or nothing ever worked."""
-        if isinstance(error, FailedTrialError):
-            return False
-        if isinstance(error, (SmartTuneError, FatalError)):
-            return True
-        first = not self.records and not self._retries_left
-        return first and not is_out_of_memory(error)
-
-    def _is_best_execution(self, score: float | None) -> bool:
-        """Whether no earlier execution of the trial was as good."""
-        earlier = [s for s in self._to_beat if s is not None]
-        return score is None or all(self.goal.better(score, s) for s in earlier)
-
-    def _added(self, trial: Trial, plan: TrialPlan) -> dict[str, Any]:
+    def _added(self, trial: Trial, plan: TrialPlan, *, epochs_given: bool) -> dict[str, Any]:
         """Arguments of `fit` beside those that `search` was given."""
-        del trial
+        del trial, epochs_given
         return {"verbose": 0, "initial_epoch": plan.epochs.start, "epochs": plan.epochs.stop}
 
-    def _fit_foreign(  # noqa: PLR0913, PLR0917 -- a trial, and what its `fit` is given
-        self,
-        trial: Trial,
-        model: Any,
-        watcher: Any,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-        plan: TrialPlan,
-    ) -> None:
-        """Train a model by the `fit` of its hypermodel."""
-        fit = self.hypermodel.fit
-        watcher.may_be_late = has_own_fit(self.hypermodel)
-        added = accepted(fit, self._added(trial, plan))
-        result = fit(trial.hyperparameters, model, *args, **{**added, **kwargs})
-        if watcher.may_be_late:
-            watcher.settle(result, model, self.oracle.objective)
+    def _dressed(self, task: TrialTask, callbacks: list[Any]) -> list[Any]:
+        """The callbacks of a `fit` of the user's, with what KerasTuner adds to them."""
+        trial = self.oracle.get_trial(task.trial_id)
+        dressed = [*callbacks, *self._hooks(trial)]
+        self._redirect(dressed, trial)
+        return dressed
 
     # What KerasTuner calls on the way.
 

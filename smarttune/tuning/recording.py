@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError, FatalError
 
+from smarttune.errors import SmartTuneError
 from smarttune.objectives import Objective
 from smarttune.oracles import NO_BRACKET
 from smarttune.space import Value
 from smarttune.trials import TrialRecord
 from smarttune.tuning.costs import COSTS, goal_of
-from smarttune.tuning.policy import TrialPlan
+from smarttune.tuning.policy import TrialPlan, TrialTask
 
 # Hyperparameters by which KerasTuner's oracles keep their books.
 BOOKKEEPING = "tuner/"
@@ -24,7 +27,7 @@ BOOKKEEPING = "tuner/"
 REPORTED_RATIO = 1.25
 
 
-def configuration(trial: Trial) -> dict[str, Value]:
+def configuration(trial: Trial | TrialTask) -> dict[str, Value]:
     """The hyperparameters of a trial without bookkeeping."""
     return {
         name: value
@@ -55,12 +58,12 @@ def bookkeeping(trial: Trial, record: TrialRecord) -> dict[str, Value]:
 
 
 def record_of(
-    trial: Trial, plan: TrialPlan, default: Mapping[str, Value], **details: Any
+    trial: Trial | TrialTask, plan: TrialPlan, default: Mapping[str, Value], **details: Any
 ) -> TrialRecord:
     """The record of a trial.
 
     Args:
-        trial: The oracle's trial.
+        trial: The oracle's trial, or its task.
         plan: What was to be trained.
         default: The recommended configuration.
         **details: What came of it.
@@ -149,6 +152,56 @@ def record_of_result(
         num_epochs=plan.epochs.stop,
         started=time.time(),
     )
+
+
+def crashed(
+    trial: Trial | TrialTask,
+    plan: TrialPlan,
+    default: Mapping[str, Value],
+    error: Exception | str,
+    measured: tuple[float, float] | None = None,
+) -> TrialRecord:
+    """The record of a trial that an exception ended, or of which a message says what did.
+
+    Args:
+        trial: The oracle's trial, or its task.
+        plan: What was to be trained.
+        default: The recommended configuration.
+        error: What went wrong.
+        measured: When it began: by the monotonic clock, and in seconds since the epoch.
+    """
+    began, started = measured or (time.monotonic(), time.time())
+    said = error if isinstance(error, str) else "".join(traceback.format_exception(error))
+    out_of_memory = not isinstance(error, str) and is_out_of_memory(error)
+    return record_of(
+        trial,
+        plan,
+        default,
+        outcome="out_of_memory" if out_of_memory else "failed",
+        message=said,
+        num_epochs=plan.epochs.start,
+        seconds=time.monotonic() - began,
+        started=started,
+    )
+
+
+def is_fatal(error: Exception, *, is_first: bool) -> bool:
+    """Whether an error ends the search: the user can mend it, or nothing ever worked.
+
+    Args:
+        error: What a trial raised.
+        is_first: Whether no trial has ended yet, and this one will not be run again.
+    """
+    if isinstance(error, FailedTrialError):
+        return False
+    if isinstance(error, (SmartTuneError, FatalError)):
+        return True
+    return is_first and not is_out_of_memory(error)
+
+
+def may_be_retried(record: TrialRecord) -> bool:
+    """Whether another run of a trial may help; who raises `FailedTrialError` says that none would."""
+    return record.outcome == "failed" and FailedTrialError.__name__ not in record.message
 
 
 def is_out_of_memory(error: Exception) -> bool:

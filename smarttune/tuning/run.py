@@ -22,7 +22,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -249,11 +249,21 @@ class Run:
             raise cannot_write(self.path / "events.jsonl", error) from error
         return line
 
-    def prune_checkpoints(self, keep: set[str]) -> None:
-        """Delete checkpoint files whose names are not in `keep`."""
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """The events of some kinds, in their order."""
+        return events_in(self.path, kinds)
+
+    def prune_checkpoints(self, keep: Collection[str], running: Collection[str] = ()) -> None:
+        """Delete checkpoint files whose names are not in `keep`.
+
+        Args:
+            keep: Names of files.
+            running: Trials all of whose files stay, those included that are being written.
+        """
         folder = self.path / "checkpoints"
         for file in folder.iterdir() if folder.is_dir() else ():
-            if file.name not in keep:
+            trial_id = file.name.lstrip(".").partition(".")[0]
+            if file.name not in keep and trial_id not in running:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(file)
 
@@ -301,3 +311,19 @@ class Run:
             )
         written = self.manifest["data"]["read_options"]
         return predict(self.path / "core.keras", self.read("preprocessing.json"), data, written)
+
+
+def events_in(folder: Path, kinds: Collection[str]) -> list[dict[str, Any]]:
+    """The events of some kinds that a run directory holds, in their order."""
+    file = folder / "events.jsonl"
+    if not file.exists():
+        return []
+    found = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:  # a line that was being written when the process was killed
+            continue
+        if isinstance(event, dict) and event.get("event") in kinds:
+            found.append(event)
+    return found

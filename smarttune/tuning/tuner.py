@@ -14,56 +14,32 @@ Takes any `keras_tuner.Oracle` and any `keras_tuner.HyperModel`. What differs:
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import keras
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from smarttune.execution import (
-    TrainingData,
-    collect_garbage,
-    fit_arrays,
-    prepare_process,
-    release_memory,
-)
+from smarttune.execution import collect_garbage, prepare_process
 from smarttune.oracles import CUT_SHORT
-from smarttune.training import WindowedStopping, restore_state
-from smarttune.training.averaging import AveragedWeights
-from smarttune.training.checkpoint import set_state
 from smarttune.trials import TrialRecord
 from smarttune.tuning.adapting import Adapt
 from smarttune.tuning.budget import Budget, Clock
-from smarttune.tuning.checkpoints import copy_trial, keep_trial, prune
-from smarttune.tuning.costs import costs_in, front_of, goal_of, with_costs
-from smarttune.tuning.foreign import ForeignWatcher, averaged, executions
-from smarttune.tuning.interrupted import ProgressKeeper, best_of, going_on, left_of
+from smarttune.tuning.checkpoints import prune
+from smarttune.tuning.costs import costs_in, front_of, goal_of
+from smarttune.tuning.driving import DONE, PoolMaker, checked_pool, side_by_side
 from smarttune.tuning.living import LivingSearch
-from smarttune.tuning.planning import batch_size_of, plan_of
-from smarttune.tuning.policy import TrialPlan, TrialPolicy
+from smarttune.tuning.planning import plan_of
+from smarttune.tuning.policy import Given, TrialPlan, TrialPolicy, TrialTask
 from smarttune.tuning.recorded import RecordedTuner, open_run
-from smarttune.tuning.recording import (
-    bookkeeping,
-    configuration,
-    is_another,
-    is_out_of_memory,
-    record_of,
-    told,
-)
+from smarttune.tuning.recording import bookkeeping, configuration, is_another, told
+from smarttune.tuning.replaying import Replay
 from smarttune.tuning.run import Run
-from smarttune.tuning.watching import (
-    DIVERGED,
-    EARLY_STOPPING,
-    TIME_LIMIT,
-    TrialWatcher,
-    guard_of,
-)
+from smarttune.tuning.running import TrialRunner
+from smarttune.tuning.watching import TIME_LIMIT
 
 OnEvent = Callable[[Mapping[str, Any]], None]
 
@@ -84,6 +60,8 @@ class SmartTuner(RecordedTuner):
         adapt: Told the finished trials and the adaptations so far after each trial, says what
             else changes (see `smarttune.tuning.adapting`); None leaves the space as it is.
         overwrite: Delete what the run directory holds, and begin anew.
+        workers: Trials that run at a time, each in a process of its own; 1 runs them here.
+        pool: Makes the workers of a setup and their number; child processes if None.
         **options: Further arguments of `keras_tuner.Tuner`, such as `executions_per_trial`.
 
     Example:
@@ -106,8 +84,11 @@ class SmartTuner(RecordedTuner):
         clock: Clock | None = None,
         adapt: Adapt | None = None,
         overwrite: bool = False,
+        workers: int = 1,
+        pool: PoolMaker | None = None,
         **options: Any,
     ) -> None:
+        self.workers, self.make_pool = workers, checked_pool(self, workers, pool, options)
         if run is None:
             run = open_run(oracle, directory, project_name, overwrite=overwrite)
         self.run = run
@@ -125,8 +106,11 @@ class SmartTuner(RecordedTuner):
         )
         self.directory, self.project_name = str(run.path.parent), run.path.name
         self.oracle.verbose = 0
-        self._living = LivingSearch(self, adapt, self._event)
-        self._starts: list[float] = []  # seconds until the first epoch of each trial was over
+        self._living = LivingSearch(self, adapt, self.note)
+        self.running: dict[str, TrialTask] = {}  # what workers train
+        self.left: list[Trial] = []  # what was running when an earlier sitting was broken off
+        self._asked: dict[str, int] = {}  # trials that had ended when these were asked for
+        self.starts: list[float] = []  # seconds until the first epoch of each trial was over
         self._replay()
 
     # The loop.
@@ -142,28 +126,37 @@ class SmartTuner(RecordedTuner):
         prepare_process()
         with self.run.locked():
             if self.records:
-                self._event("resumed", num_trials=len(self.records))
+                self.note("resumed", num_trials=len(self.records))
             self.on_search_begin()
-            while (reason := self._spent()) == "":
-                self.pre_create_trial()
-                trial = self.oracle.create_trial(self.tuner_id)
-                if trial.status != TrialStatus.RUNNING:
-                    reason = "the strategy is done"
-                    break
-                self._run(trial, *args, **kwargs)
-            self._event("trials_ended", reason=reason, num_trials=len(self.records))
+            if self.make_pool is None:
+                reason = self._one_by_one(args, kwargs)
+            else:
+                reason = side_by_side(self, self.make_pool, self.workers, Given(args, kwargs))
+            self.note("trials_ended", reason=reason, num_trials=len(self.records))
             self.on_search_end()
 
-    def _spent(self) -> str:
+    def _one_by_one(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Run trials in this process; return why no further one is run."""
+        while (reason := self.spent()) == "":
+            trial = self.next_trial(self.tuner_id)
+            if trial.status != TrialStatus.RUNNING:
+                return DONE
+            self.begin_trial(trial)
+            self.end_trial(trial, self._attempted(trial, args, kwargs))
+        return reason
+
+    def spent(self) -> str:
         """Which part of the budget is used up; "" while there is some left.
 
         The first trial is always run, be it for one epoch: a search ends with a model.
         """
+        budget = self.budget
         if self.records and not self.clock.has_room_for(self._least_useful()):
             return "the time is up"
-        if self.budget.trials is not None and len(self.records) >= self.budget.trials:
+        if budget.trials is not None and len(self.records) + len(self.running) >= budget.trials:
             return "all trials are run"
-        if self.budget.epochs is not None and self.log.num_epochs >= self.budget.epochs:
+        epochs = math.inf if budget.epochs is None else budget.epochs
+        if self.log.num_epochs + self._promised_epochs >= epochs:
             return "all epochs are trained"
         return self._living.ended
 
@@ -174,21 +167,51 @@ class SmartTuner(RecordedTuner):
         that even less will do.
         """
         shortest = min((r.seconds for r in self.records.values() if r.seconds > 0), default=0.0)
-        return min(shortest, max(self._starts, default=shortest))
+        return min(shortest, max(self.starts, default=shortest))
 
-    def _run(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
-        values = configuration(trial)
-        self._event("trial_started", trial_id=trial.trial_id, values=values)
+    def next_trial(self, slot: str) -> Trial:
+        """The trial that runs next, or one that says to wait or to stop.
+
+        First come those that were running when an earlier sitting was broken off.
+
+        Args:
+            slot: Who asks; may not have a trial that runs.
+        """
+        if self.left:
+            return self.left.pop(0)
+        self.pre_create_trial()
+        trial = self.oracle.create_trial(slot)
+        if trial.status == TrialStatus.RUNNING:
+            self._asked.setdefault(trial.trial_id, len(self.records))
+        return trial
+
+    def begin_trial(self, trial: Trial) -> None:
+        """Say that a trial begins, with what a later sitting needs to ask for it again."""
+        asked_after = self._asked[trial.trial_id]
+        told = {"values": configuration(trial), "asked_after": asked_after}
+        self.note("trial_started", trial_id=trial.trial_id, **told)
         self.on_trial_begin(trial)
-        record = self._attempted(trial, args, kwargs)
+
+    def end_trial(self, trial: Trial, record: TrialRecord) -> None:
+        """Record a finished trial, tell the oracle, and clear away what nobody needs."""
+        if (asked_after := self._asked.pop(trial.trial_id)) != len(self.records):
+            record = record.model_copy(update={"asked_after": asked_after})
         self.run.record(record)
         self.records[record.trial_id] = record
         self._tell(trial, record, self.on_trial_end)
         self._living.tell(record)
-        front = front_of(self.log, costs_in(self.oracle.objective))
-        prune(self.run, self.log, getattr(self.oracle, "may_continue", None), front=front)
+        prune(
+            self.run,
+            self.log,
+            getattr(self.oracle, "may_continue", None),
+            front=front_of(self.log, costs_in(self.oracle.objective)),
+            running={
+                t.trial_id: t.hyperparameters.values.get("tuner/trial_id")
+                for t in (*self.running.values(), *self.left)
+            },
+        )
         collect_garbage(len(self.records))
-        self._event(
+        self.note(
             "trial_finished",
             **record.model_dump(mode="json", exclude={"curve"}),
             best_score=ranked[0].score if (ranked := self.log.ranked()) else None,
@@ -212,23 +235,23 @@ class SmartTuner(RecordedTuner):
     def _replay(self) -> None:
         """Bring a fresh oracle to where the recorded trials left it."""
         limit = self.oracle.max_consecutive_failed_trials
-        last = next(reversed(self.records), "")
-        self.oracle.id_width = len(last) or None  # a resumed search may have another budget
         self.oracle.max_consecutive_failed_trials = None  # judged when these trials ran
-        for record in self.records.values():
-            trial = self.oracle.create_trial(self.tuner_id)
-            if trial.status != TrialStatus.RUNNING or trial.trial_id != record.trial_id:
-                self._event("warning", text="the strategy ends before its recorded trials")
-                break
-            if is_another(trial, record):
-                self._event(
-                    "warning",
-                    text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
-                )
-                trial.hyperparameters.values = {**record.values, **bookkeeping(trial, record)}
-            self._tell(trial, record)
-            self._living.tell(record, is_last=record.trial_id == last)
+        replay = Replay(self, self._asked, self._retell)
+        self.left = replay.run()
+        if replay.is_cut:
+            self.note("warning", text="the strategy ends before its recorded trials")
         self.oracle.max_consecutive_failed_trials = limit
+
+    def _retell(self, trial: Trial, record: TrialRecord, *, is_last: bool) -> None:
+        """Tell the oracle and the rules of a recorded trial again."""
+        if is_another(trial, record):
+            self.note(
+                "warning",
+                text=f"trial {record.trial_id} would be proposed otherwise today; the record stands",
+            )
+            trial.hyperparameters.values = {**record.values, **bookkeeping(trial, record)}
+        self._tell(trial, record)
+        self._living.tell(record, is_last=is_last)
 
     # One trial.
 
@@ -238,256 +261,70 @@ class SmartTuner(RecordedTuner):
         A subclass may override this as in KerasTuner and return a history, a dict of
         metrics or a number.
         """
-        plan = self._plan(trial, kwargs.pop("epochs", None))
-        if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
-            return self._carried_over(trial, plan, time.time())
-        records: list[TrialRecord] = []
-        for execution in executions(plan, self.executions_per_trial):
-            self._to_beat = [r.score for r in records]
-            record = self._execute(trial, execution, args, kwargs)
-            if not record.is_scored:
-                return record
-            records.append(record)
-        return averaged(records, self.goal)
+        task = self.task_of(trial, kwargs.pop("epochs", None))
+        return self.runner().train(task, Given(args, kwargs))
 
-    def _execute(
-        self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> TrialRecord:
-        """Train a trial once."""
-        began, started = time.monotonic(), time.time()
-        left = left_of(self.run, trial.trial_id, configuration(trial), plan)
-        if left is not None:
-            plan = replace(plan, num_micro_batches=left.num_micro_batches)
-            began -= left.seconds
-        while True:
-            going = going_on(plan, left)
-            watcher: Any = self._watcher(trial, going, args)
-            watcher.best_weights = best_of(self.run, left)
-            try:
-                model = self._train(trial, going, watcher, args, kwargs)
-            except Exception as error:
-                if not (is_out_of_memory(error) and self._can_cut(trial, going, args)):
-                    if self._is_fatal(error):
-                        raise
-                    return self._failed(trial, plan, error, (began, started))
-            else:
-                record = self._finished(trial, plan, watcher, model, (began, started))
-                return with_costs(record, self.oracle.objective, model, args)
-            # Only here is the error gone, whose traceback holds the model, and so is its memory.
-            watcher = None
-            release_memory()
-            plan = self._cut(trial, plan)
-
-    def _train(
-        self,
-        trial: Trial,
-        plan: TrialPlan,
-        watcher: TrialWatcher,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> Any:
-        """Build a trial's model, put it where its parent stopped, and train it."""
-        keras.utils.set_random_seed(plan.seed)
-        if hasattr(self.hypermodel, "prepare"):
-            self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
-        model = self._build_hypermodel(trial.hyperparameters)
-        was_built = self._checked(model).built
-        if plan.epochs.start:
-            assert plan.parent is not None
-            self._build_like(model, plan.parent.trial_id)
-            set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
-        self._fit(trial, model, plan, watcher, args, kwargs)
-        if not was_built:
-            self._keep_build(model, trial.trial_id)
-        return model
-
-    def _can_cut(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> bool:
-        """Whether half the samples at a time may fit where the whole batch did not."""
-        batch_size = batch_size_of(trial.hyperparameters.values)
-        return (
-            plan.parent is None  # its state holds no room for summed gradients
-            and hasattr(self.hypermodel, "prepare")
-            and bool(args)
-            and isinstance(args[0], TrainingData)
-            and batch_size >= 2 * plan.num_micro_batches
+    def runner(self) -> TrialRunner:
+        """What trains a trial in this process."""
+        return TrialRunner(
+            self.run,
+            self.hypermodel,
+            self.policy,
+            self.oracle.objective,
+            executions=self.executions_per_trial,
+            max_model_size=self.max_model_size,
+            clock=self.clock,
+            build=self._build_hypermodel,
+            dress=self._dressed,
+            note=self.note,
+            announce=self._announce,
+            began=self.starts.append,
         )
 
-    def _cut(self, trial: Trial, plan: TrialPlan) -> TrialPlan:
-        """The same trial with gradients summed over twice as many, half as large parts."""
-        cut = replace(plan, num_micro_batches=2 * plan.num_micro_batches)
-        self._event(
-            "batch_cut",
-            trial_id=trial.trial_id,
-            batch_size=batch_size_of(trial.hyperparameters.values),
-            num_micro_batches=cut.num_micro_batches,
-            text="out of memory; the batch goes through in smaller parts, its gradients summed",
+    def task_of(self, trial: Trial, epochs: int | None) -> TrialTask:
+        """What a trial shall train, as it is handed to who trains it.
+
+        Args:
+            trial: The oracle's trial.
+            epochs: Epochs that `search` was given for trials to which the oracle gives none.
+        """
+        plan, ends = self._plan(trial, epochs), self.clock.training_ends
+        return TrialTask(
+            trial.trial_id,
+            trial.hyperparameters,
+            plan,
+            self.policy.max_epochs,
+            is_first=not self.records,
+            retries_left=self._retries_left,
+            ends_at=None if ends is None else time.time() + ends - self.clock.elapsed,
+            shares_time=self._shares_time,
+            added=self._added(trial, plan, epochs_given=epochs is not None),
         )
-        return cut
 
     def _plan(self, trial: Trial, epochs: int | None) -> TrialPlan:
         parent = self.records.get(trial.hyperparameters.values.get("tuner/trial_id", ""))
         if parent is not None and not self.run.state_path(parent.trial_id).exists():
-            self._event(
+            self.note(
                 "warning", text=f"the state of trial {parent.trial_id} is gone; starting anew"
             )
             parent = None
-        return plan_of(
-            trial, parent, self.log, policy=self.policy, budget=self.budget, epochs=epochs
-        )
+        budget = self.budget
+        if budget.epochs is not None and self.running:
+            budget = replace(budget, epochs=max(1, budget.epochs - self._promised_epochs))
+        return plan_of(trial, parent, self.log, policy=self.policy, budget=budget, epochs=epochs)
+
+    @property
+    def _promised_epochs(self) -> int:
+        """Epochs that the running trials will have trained."""
+        return sum(len(task.plan.epochs) for task in self.running.values())
 
     @property
     def _shares_time(self) -> bool:
         return not self.records or bool(getattr(self.oracle, "resumes_cut_trials", False))
 
-    def _watcher(self, trial: Trial, plan: TrialPlan, args: tuple[Any, ...]) -> TrialWatcher:
-        policy = self.policy
-        num_samples = len(args[0].y) if args and isinstance(args[0], TrainingData) else None
-        size = batch_size_of(trial.hyperparameters.values)
-        stopping, began = None, self.clock.elapsed
-        if policy.patience is not None:
-            stopping = WindowedStopping(
-                policy.patience,
-                policy.window,
-                self.goal.direction,
-                statistic=policy.statistic,
-                noise_factor=policy.noise_factor,
-            )
-        return (ForeignWatcher if num_samples is None else TrialWatcher)(
-            self.goal,
-            stopping=stopping,
-            clock=self.clock,
-            deadline=self.clock.deadline(shared=self._shares_time),
-            on_epoch=lambda epoch, logs: self._epoch_ended(plan, epoch, began, logs),
-            guard=guard_of(plan, self.policy.max_epochs, size, num_samples),
-            num_samples=num_samples,
-        )
-
-    def _epoch_ended(
-        self, plan: TrialPlan, epoch: int, began: float, logs: Mapping[str, float]
-    ) -> None:
-        if epoch == plan.epochs.start + 1:
-            self._starts.append(self.clock.elapsed - began)
-        self._announce("epoch", epoch=epoch, epochs=plan.epochs.stop, logs=dict(logs))
-
-    def _fit(
-        self,
-        trial: Trial,
-        model: Any,
-        plan: TrialPlan,
-        watcher: TrialWatcher,
-        args: tuple[Any, ...],
-        kwargs: Mapping[str, Any],
-    ) -> None:
-        values = trial.hyperparameters.values
-        # Callbacks have a state of their own; no trial may inherit another's.
-        callbacks: list[Any] = [watcher, *copy.deepcopy(list(kwargs.get("callbacks") or ()))]
-        if self.policy.extra_callbacks is not None:
-            callbacks += self.policy.extra_callbacks(values)
-        watcher.averages = any(isinstance(c, AveragedWeights) for c in callbacks)
-        if plan.parent is not None:
-            for callback in callbacks:
-                if hasattr(callback, "inherit"):
-                    callback.inherit(plan.parent.curve)
-        if args and isinstance(args[0], TrainingData):
-            weigh = self.policy.sample_weight
-            # What the models of others do between epochs, and what they can go on from, is not known.
-            keeper = ProgressKeeper(
-                self.run, trial.trial_id, configuration(trial), plan, watcher, not self.records
-            )
-            fit_arrays(
-                model,
-                args[0],
-                batch_size=batch_size_of(values) // plan.num_micro_batches,
-                growth=self._growth(values, plan),
-                seed=plan.seed,
-                epochs=plan.epochs,
-                sample_weight=None if weigh is None else weigh(values),
-                callbacks=[*callbacks, keeper],
-            )
-            return
-        callbacks += self._hooks(trial)
-        self._redirect(callbacks, trial)
-        self._fit_foreign(trial, model, watcher, args, {**kwargs, "callbacks": callbacks}, plan)
-
-    def _growth(self, values: Mapping[str, Any], plan: TrialPlan) -> Any:
-        """How the batch of a trial grows, from where its parent stopped."""
-        if self.policy.growth is None:
-            return None
-        growth = self.policy.growth(values, plan.num_micro_batches, self.policy.max_epochs)
-        if plan.parent is not None and hasattr(growth, "continued"):
-            return growth.continued(plan.parent.curve)
-        return growth
-
-    # Records.
-
-    def _finished(
-        self,
-        trial: Trial,
-        plan: TrialPlan,
-        watcher: TrialWatcher,
-        model: Any,
-        measured: tuple[float, float],
-    ) -> TrialRecord:
-        began, started = measured
-        diverged = watcher.ended_by.startswith(DIVERGED)
-        if not diverged and self._is_best_execution(watcher.best_score):
-            may_continue = "tuner/epochs" in trial.hyperparameters.values
-            keep_trial(self.run, trial.trial_id, plan, watcher, model if may_continue else None)
-        return record_of(
-            trial,
-            plan,
-            self.policy.default,
-            outcome="diverged" if diverged else "stopped" if watcher.ended_by else "completed",
-            message=watcher.ended_by,
-            score=None if diverged else watcher.best_score,
-            best_epoch=watcher.best_epoch,
-            num_epochs=len(watcher.curve) or plan.epochs.stop,  # a silent loop of the user's
-            curve=tuple(watcher.curve),
-            seconds=time.monotonic() - began,
-            started=started,
-            num_parameters=sum(math.prod(v.shape) for v in model.trainable_variables),
-            samples_per_second=watcher.samples_per_second,
-            initial_loss=watcher.guard.initial_loss,
-        )
-
-    def _carried_over(self, trial: Trial, plan: TrialPlan, started: float) -> TrialRecord:
-        """A promotion of a trial that had stopped gaining: nothing is left to train."""
-        parent = plan.parent
-        assert parent is not None
-        copy_trial(self.run, parent.trial_id, trial.trial_id)
-        return record_of(
-            trial,
-            plan,
-            self.policy.default,
-            outcome="stopped",
-            message=EARLY_STOPPING,
-            score=parent.score,
-            best_epoch=parent.best_epoch,
-            num_epochs=parent.num_epochs,
-            curve=parent.curve,
-            started=started,
-            num_parameters=parent.num_parameters,
-            initial_loss=parent.initial_loss,
-        )
-
-    def _failed(
-        self, trial: Trial, plan: TrialPlan, error: Exception, measured: tuple[float, float]
-    ) -> TrialRecord:
-        began, started = measured
-        return record_of(
-            trial,
-            plan,
-            self.policy.default,
-            outcome="out_of_memory" if is_out_of_memory(error) else "failed",
-            message="".join(traceback.format_exception(error)),
-            num_epochs=plan.epochs.start,
-            seconds=time.monotonic() - began,
-            started=started,
-        )
-
     # Events.
 
-    def _event(self, event: str, **details: Any) -> None:
+    def note(self, event: str, **details: Any) -> None:
         """Write an event to the run and announce it."""
         line = self.run.note(event, **details)
         if self.on_event is not None:

@@ -59,6 +59,7 @@ class TrialWatcher(keras.callbacks.Callback):  # type: ignore[misc]
         num_samples: int | None = None,
     ) -> None:
         super().__init__()
+        self.reads_only_losses = True  # within epochs; a compiled program need not stop for it
         self.averages = False  # whether validations score averaged weights
         self.guard = guard if guard is not None else DivergenceGuard()
         self.num_samples = num_samples

@@ -40,10 +40,10 @@ def finished(trial_id: str, score: float | None, **details: Any) -> dict[str, An
     return {**base, **details}
 
 
-def epoch(number: int, value: float = 0.8) -> dict[str, Any]:
+def epoch(number: int, value: float = 0.8, trial_id: str = "0") -> dict[str, Any]:
     """The event of an epoch of four."""
     logs = {"loss": 0.5, "val_auc": value}
-    return {"event": "epoch", "epoch": number, "epochs": 4, "logs": logs}
+    return {"event": "epoch", "trial_id": trial_id, "epoch": number, "epochs": 4, "logs": logs}
 
 
 def drawn(view: LiveView) -> str:
@@ -141,7 +141,7 @@ def test_the_live_view_shows_what_runs() -> None:
         *(epoch(n) for n in (1, 2, 3)),
         finished("0", 0.9),
         {"event": "trial_started", "trial_id": "1", "values": {}},
-        epoch(2, 0.75),
+        epoch(2, 0.75, "1"),
     ):
         view(event)
 
@@ -173,6 +173,24 @@ def test_the_live_view_shows_every_stage() -> None:
     text = drawn(view)
     assert "Warning: a state is gone" in text
     assert "the time is up" in text
+
+
+def test_the_live_view_shows_trials_side_by_side() -> None:
+    """Each trial that a worker trains has a line until it ends, and its epochs are counted then."""
+    view = LiveView()
+    view(STARTED)
+    for trial_id in ("0", "1", "2"):
+        view({"event": "trial_started", "trial_id": trial_id, "values": {}})
+    view({"event": "worker_lost", "text": "trial 2 lost its worker"})
+    view(finished("1", 0.5, initial_epoch=1))
+
+    text = drawn(view)
+
+    assert "trial 0 training" in text
+    assert "trial 1 training" not in text
+    assert "trial 2 training" in text
+    assert "1 trials, 2 epochs" in text
+    assert "Warning: trial 2 lost its worker" in text
 
 
 def test_the_live_view_stays_small() -> None:

@@ -88,17 +88,17 @@ def played(
 @pytest.fixture
 def _records_by_the_played_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the seconds of records be those of the played clock, which `elapsed` alone knows."""
-    from smarttune.tuning import tuner as module
+    from smarttune.tuning.running import TrialRunner
 
-    finished = module.SmartTuner._finished
+    finished = TrialRunner._finished
 
-    def with_played_seconds(self: Any, trial: Any, plan: Any, watcher: Any, *rest: Any) -> Any:
-        record = finished(self, trial, plan, watcher, *rest)
+    def with_played_seconds(self: Any, task: Any, plan: Any, watcher: Any, *rest: Any) -> Any:
+        record = finished(self, task, plan, watcher, *rest)
         network = self.hypermodel
         seconds = network.startup + network.seconds * (record.num_epochs - record.initial_epoch)
         return record.model_copy(update={"seconds": seconds})
 
-    monkeypatch.setattr(module.SmartTuner, "_finished", with_played_seconds)
+    monkeypatch.setattr(TrialRunner, "_finished", with_played_seconds)
 
 
 @pytest.mark.usefixtures("_records_by_the_played_clock")

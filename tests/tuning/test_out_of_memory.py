@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-import smarttune.tuning.tuner as tuner_module
+import smarttune.tuning.running as running_module
 from smarttune.execution import TrainingData
 from smarttune.execution.fit import fit_arrays
 from smarttune.training.checkpoint import state_of
@@ -38,7 +38,7 @@ def memory_for(samples: int) -> Any:
 
 def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int, trials: int) -> Any:
     """A search of networks with batches of 32 on a device that holds fewer samples."""
-    monkeypatch.setattr(tuner_module, "fit_arrays", memory_for(samples))
+    monkeypatch.setattr(running_module, "fit_arrays", memory_for(samples))
     hypermodel, data = dense_model({"training.batch_size": 32})
     made = SmartTuner(
         dense_oracle("random", max_trials=trials),

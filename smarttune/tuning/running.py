@@ -1,0 +1,327 @@
+"""One trial is trained by its task, whoever asks for it: the search itself or a worker.
+
+Nothing here knows the oracle or other trials. A task says what is to be done, the run directory
+holds what earlier trials and earlier sittings left, and a record comes back.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+from keras_tuner.errors import FailedTrialError, FatalTypeError
+
+from smarttune.execution import fit_arrays, release_memory
+from smarttune.training import WindowedStopping, restore_state
+from smarttune.training.averaging import AveragedWeights
+from smarttune.training.checkpoint import set_state
+from smarttune.trials import TrialRecord
+from smarttune.tuning.budget import Clock
+from smarttune.tuning.checkpoints import build_like, copy_trial, keep_build, keep_trial
+from smarttune.tuning.costs import goal_of, with_costs
+from smarttune.tuning.foreign import ForeignWatcher, accepted, averaged, executions, has_own_fit
+from smarttune.tuning.interrupted import ProgressKeeper, best_of, going_on, left_of
+from smarttune.tuning.planning import batch_size_of
+from smarttune.tuning.policy import Given, TrialPlan, TrialPolicy, TrialTask
+from smarttune.tuning.recording import (
+    configuration,
+    crashed,
+    is_fatal,
+    is_out_of_memory,
+    record_of,
+)
+from smarttune.tuning.run import Run
+from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, guard_of
+
+# Told of what happens: the event and its details.
+Note = Callable[..., Any]
+
+
+@dataclass
+class TrialRunner:
+    """Trains trials one after the other.
+
+    Attributes:
+        run: Where checkpoints are written; records and events are not written here.
+        hypermodel: Builds the models.
+        policy: How trials are trained.
+        objective: KerasTuner's.
+        executions: How often each trial is trained.
+        max_model_size: Parameters above which a model is refused; None refuses none.
+        clock: Says when trials must stop.
+        build: From hyperparameters to a compiled model; the hypermodel's own if None.
+        dress: From a task and the callbacks of a `fit` of the user's to those that it gets.
+        note: Told what belongs into the events.
+        announce: Told of every epoch.
+        began: Told the seconds until the first epoch of a training was over.
+    """
+
+    run: Run
+    hypermodel: Any
+    policy: TrialPolicy
+    objective: Any
+    executions: int = 1
+    max_model_size: int | None = None
+    clock: Clock | None = None
+    build: Callable[[Any], Any] | None = None
+    dress: Callable[[TrialTask, list[Any]], list[Any]] | None = None
+    note: Note | None = None
+    announce: Note | None = None
+    began: Callable[[float], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.goal = goal_of(self.objective)
+        if self.clock is None:
+            self.clock = Clock(None)
+
+    def train(self, task: TrialTask, given: Given) -> TrialRecord:
+        """Train one trial and return its record.
+
+        Raises:
+            Exception: What ends the search: a mistake that the user can mend, or whatever goes
+                wrong before any trial has ended.
+        """
+        plan = task.plan
+        if plan.parent is not None and plan.parent.message == EARLY_STOPPING:
+            return self._carried_over(task, time.time())
+        records: list[TrialRecord] = []
+        for execution in executions(plan, self.executions):
+            record = self._execute(task, execution, given, [r.score for r in records])
+            if not record.is_scored:
+                return record
+            records.append(record)
+        return averaged(records, self.goal)
+
+    def _execute(
+        self, task: TrialTask, plan: TrialPlan, given: Given, to_beat: Sequence[float | None]
+    ) -> TrialRecord:
+        """Train a trial once; `to_beat` are the scores of its earlier executions."""
+        began, started = time.monotonic(), time.time()
+        left = left_of(self.run, task.trial_id, configuration(task), plan)
+        if left is not None:
+            plan = replace(plan, num_micro_batches=left.num_micro_batches)
+            began -= left.seconds
+        while True:
+            going = going_on(plan, left)
+            watcher: Any = self._watcher(task, going, given)
+            watcher.best_weights = best_of(self.run, left)
+            try:
+                model = self._train(task, going, watcher, given)
+            except Exception as error:
+                if not (is_out_of_memory(error) and self._can_cut(task, going, given)):
+                    if is_fatal(error, is_first=task.is_first and not task.retries_left):
+                        raise
+                    return crashed(task, plan, self.policy.default, error, (began, started))
+            else:
+                if self._is_best(watcher, to_beat):
+                    may_continue = "tuner/epochs" in task.hyperparameters.values
+                    kept = model if may_continue else None
+                    keep_trial(self.run, task.trial_id, plan, watcher, kept)
+                record = self._finished(task, plan, watcher, model, (began, started))
+                return with_costs(record, self.objective, model, given.args)
+            # Only here is the error gone, whose traceback holds the model, and so is its memory.
+            watcher = None
+            release_memory()
+            plan = self._cut(task, plan)
+
+    def _train(self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, given: Given) -> Any:
+        """Build a trial's model, put it where its parent stopped, and train it."""
+        keras.utils.set_random_seed(plan.seed)
+        if hasattr(self.hypermodel, "prepare"):
+            self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
+        model = (self.build or self.hypermodel.build)(task.hyperparameters)
+        was_built = self._checked(model).built
+        if plan.epochs.start:
+            assert plan.parent is not None
+            build_like(self.run, model, plan.parent.trial_id)
+            set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
+        self._fit(task, model, plan, watcher, given)
+        if not was_built:
+            keep_build(self.run, model, task.trial_id)
+        return model
+
+    def _checked(self, model: Any) -> Any:
+        """Return a model; refuse what `build` must not return, and models that are too large.
+
+        Raises:
+            FatalTypeError: If it is no Keras model.
+            FailedTrialError: If it is too large.
+        """
+        if not isinstance(model, keras.Model):
+            raise FatalTypeError(f"build() must return a Keras model, not a {type(model).__name__}")
+        size = model.count_params() if model.built else 0
+        if self.max_model_size and size > self.max_model_size:
+            raise FailedTrialError(f"Oversized model: {size} parameters. Skip model.")
+        return model
+
+    def _can_cut(self, task: TrialTask, plan: TrialPlan, given: Given) -> bool:
+        """Whether half the samples at a time may fit where the whole batch did not."""
+        batch_size = batch_size_of(task.hyperparameters.values)
+        return (
+            plan.parent is None  # its state holds no room for summed gradients
+            and hasattr(self.hypermodel, "prepare")
+            and given.arrays is not None
+            and batch_size >= 2 * plan.num_micro_batches
+        )
+
+    def _cut(self, task: TrialTask, plan: TrialPlan) -> TrialPlan:
+        """The same trial with gradients summed over twice as many, half as large parts."""
+        cut = replace(plan, num_micro_batches=2 * plan.num_micro_batches)
+        if self.note is not None:
+            self.note(
+                "batch_cut",
+                trial_id=task.trial_id,
+                batch_size=batch_size_of(task.hyperparameters.values),
+                num_micro_batches=cut.num_micro_batches,
+                text="out of memory; the batch goes through in smaller parts, its gradients summed",
+            )
+        return cut
+
+    def _watcher(self, task: TrialTask, plan: TrialPlan, given: Given) -> TrialWatcher:
+        assert self.clock is not None
+        policy, arrays = self.policy, given.arrays
+        num_samples = None if arrays is None else len(arrays.y)
+        stopping, began = None, self.clock.elapsed
+        if policy.patience is not None:
+            stopping = WindowedStopping(
+                policy.patience,
+                policy.window,
+                self.goal.direction,
+                statistic=policy.statistic,
+                noise_factor=policy.noise_factor,
+            )
+        size = batch_size_of(task.hyperparameters.values)
+        return (ForeignWatcher if num_samples is None else TrialWatcher)(
+            self.goal,
+            stopping=stopping,
+            clock=self.clock,
+            deadline=self.clock.deadline(shared=task.shares_time),
+            on_epoch=lambda epoch, logs: self._epoch_ended(task, plan, epoch, (began, logs)),
+            guard=guard_of(plan, task.max_epochs, size, num_samples),
+            num_samples=num_samples,
+        )
+
+    def _epoch_ended(
+        self, task: TrialTask, plan: TrialPlan, epoch: int, seen: tuple[float, Any]
+    ) -> None:
+        assert self.clock is not None
+        began, logs = seen
+        if epoch == plan.epochs.start + 1 and self.began is not None:
+            self.began(self.clock.elapsed - began)
+        if self.announce is not None:
+            told = {"epoch": epoch, "epochs": plan.epochs.stop, "logs": dict(logs)}
+            self.announce("epoch", trial_id=task.trial_id, **told)
+
+    def _fit(
+        self, task: TrialTask, model: Any, plan: TrialPlan, watcher: TrialWatcher, given: Given
+    ) -> None:
+        values = task.hyperparameters.values
+        # Callbacks have a state of their own; no trial may inherit another's.
+        callbacks: list[Any] = [watcher, *copy.deepcopy(list(given.kwargs.get("callbacks") or ()))]
+        if self.policy.extra_callbacks is not None:
+            callbacks += self.policy.extra_callbacks(values)
+        watcher.averages = any(isinstance(c, AveragedWeights) for c in callbacks)
+        if plan.parent is not None:
+            for callback in callbacks:
+                if hasattr(callback, "inherit"):
+                    callback.inherit(plan.parent.curve)
+        if given.arrays is None:
+            self._fit_foreign(task, model, watcher, given, callbacks)
+            return
+        weigh = self.policy.sample_weight
+        # What the models of others do between epochs, and what they can go on from, is not known.
+        keeper = ProgressKeeper(
+            self.run, task.trial_id, configuration(task), plan, watcher, task.is_first
+        )
+        fit_arrays(
+            model,
+            given.arrays,
+            batch_size=batch_size_of(values) // plan.num_micro_batches,
+            growth=self._growth(task, plan),
+            seed=plan.seed,
+            epochs=plan.epochs,
+            sample_weight=None if weigh is None else weigh(values),
+            callbacks=[*callbacks, keeper],
+        )
+
+    def _fit_foreign(
+        self, task: TrialTask, model: Any, watcher: Any, given: Given, callbacks: list[Any]
+    ) -> None:
+        """Train a model by the `fit` of its hypermodel."""
+        fit = self.hypermodel.fit
+        watcher.may_be_late = has_own_fit(self.hypermodel)
+        dressed = callbacks if self.dress is None else self.dress(task, callbacks)
+        arguments = {**accepted(fit, task.added), **given.kwargs, "callbacks": dressed}
+        result = fit(task.hyperparameters, model, *given.args, **arguments)
+        if watcher.may_be_late:
+            watcher.settle(result, model, self.objective)
+
+    def _growth(self, task: TrialTask, plan: TrialPlan) -> Any:
+        """How the batch of a trial grows, from where its parent stopped."""
+        if self.policy.growth is None:
+            return None
+        values = task.hyperparameters.values
+        growth = self.policy.growth(values, plan.num_micro_batches, task.max_epochs)
+        if plan.parent is not None and hasattr(growth, "continued"):
+            return growth.continued(plan.parent.curve)
+        return growth
+
+    def _is_best(self, watcher: TrialWatcher, to_beat: Sequence[float | None]) -> bool:
+        """Whether a training did not diverge, and no earlier one of the trial was as good."""
+        if watcher.ended_by.startswith(DIVERGED):
+            return False
+        score = watcher.best_score
+        earlier = [s for s in to_beat if s is not None]
+        return score is None or all(self.goal.better(score, s) for s in earlier)
+
+    def _finished(
+        self,
+        task: TrialTask,
+        plan: TrialPlan,
+        watcher: TrialWatcher,
+        model: Any,
+        measured: tuple[float, float],
+    ) -> TrialRecord:
+        began, started = measured
+        diverged = watcher.ended_by.startswith(DIVERGED)
+        return record_of(
+            task,
+            plan,
+            self.policy.default,
+            outcome="diverged" if diverged else "stopped" if watcher.ended_by else "completed",
+            message=watcher.ended_by,
+            score=None if diverged else watcher.best_score,
+            best_epoch=watcher.best_epoch,
+            num_epochs=len(watcher.curve) or plan.epochs.stop,  # a silent loop of the user's
+            curve=tuple(watcher.curve),
+            seconds=time.monotonic() - began,
+            started=started,
+            num_parameters=sum(math.prod(v.shape) for v in model.trainable_variables),
+            samples_per_second=watcher.samples_per_second,
+            initial_loss=watcher.guard.initial_loss,
+        )
+
+    def _carried_over(self, task: TrialTask, started: float) -> TrialRecord:
+        """A promotion of a trial that had stopped gaining: nothing is left to train."""
+        parent = task.plan.parent
+        assert parent is not None
+        copy_trial(self.run, parent.trial_id, task.trial_id)
+        return record_of(
+            task,
+            task.plan,
+            self.policy.default,
+            outcome="stopped",
+            message=EARLY_STOPPING,
+            score=parent.score,
+            best_epoch=parent.best_epoch,
+            num_epochs=parent.num_epochs,
+            curve=parent.curve,
+            started=started,
+            num_parameters=parent.num_parameters,
+            initial_loss=parent.initial_loss,
+        )
