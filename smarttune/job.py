@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from smarttune.backend import prepare_backend
 from smarttune.errors import DataError, RunError
+from smarttune.execution.choice import Executor, chosen_executor, executor_of_run
 from smarttune.facts import Fact, Facts
 from smarttune.objectives import Direction
 from smarttune.rulebook import Rulebook
 from smarttune.space import Value
 from smarttune.suggestion import Suggestion, rulebook_of
 from smarttune.tuning import RANGE_TESTS, Budget, Run, parse_duration
-from smarttune.tuning.budget import check_workers
 
 if TYPE_CHECKING:
     from smarttune.data import Dataset
@@ -63,6 +63,9 @@ def search(
     seed: int = 0,
     deterministic: bool = False,
     workers: int = 1,
+    executor: str = "auto",
+    address: str | None = None,
+    gpus_per_worker: float = 0.0,
     adapt: bool = True,
     portfolio: str | Path = "auto",
     confirm: bool = True,
@@ -99,6 +102,11 @@ def search(
             slower (see `smarttune.training.determinism`).
         workers: Trials that run at a time, each in a process of its own with its share of the
             cores and GPUs; 1 runs them in this process.
+        executor: How trials train: `fit`, in `compiled` programs that trials of one structure
+            share, `fused` with several at a time (JAX), `auto` for the fastest that a model
+            allows; or where they run: `processes`, `ray` (see docs/execution.md).
+        address: A cluster of Ray: `auto` for the one that runs on this machine, or `host:port`.
+        gpus_per_worker: GPUs that each worker of Ray reserves; 0.25 lets four share one.
         adapt: Whether rules that read the trials so far change ranges, the length of trials and
             the end of the search on its way (see `smarttune.tuning.adapting`).
         portfolio: Configurations that were good on other data are tried after the
@@ -127,7 +135,7 @@ def search(
     """
     began = _now()
     budget = Budget(parse_duration(time) if isinstance(time, str) else time, trials, epochs)
-    check_workers(workers)
+    where = chosen_executor(executor, workers, address=address, gpus_per_worker=gpus_per_worker)
     prepare_backend()
     from smarttune.preparation import TIMED_FROM, measured, prepare, timed
     from smarttune.tuning.costs import checked_costs
@@ -182,7 +190,7 @@ def search(
     manifest |= {"rules": {"select": list(select), "ignore": list(ignore)}, "pinned": pins}
     manifest |= {"deterministic": deterministic, "confirm": confirm, "refit": refit}
     manifest |= {"num_training": len(job.split.train), "num_validation": len(job.split.validation)}
-    manifest |= {"adapt": adapt, "against": list(against), "workers": workers}
+    manifest |= {"adapt": adapt, "against": list(against), "executor": asdict(where)}
     manifest |= {"portfolio": starting(job, portfolio, chosen, budget)}
     job.check(chosen, budget, against)
     path = Path(run) if run is not None else _default_path(suggestion)
@@ -253,10 +261,8 @@ def resume(
     began = _now()
     prepare_backend()
     run = run if isinstance(run, Run) else Run.load(run)
-    if workers is not None:
-        check_workers(workers)
-        run.manifest = {**run.manifest, "workers": workers}
-    manifest = run.manifest
+    where = executor_of_run(run.manifest.get("executor", {}), workers)
+    run.manifest = manifest = {**run.manifest, "executor": asdict(where)}
     book = rulebook_of(rules, manifest["rules"]["select"], manifest["rules"]["ignore"])
     job = job_of_run(run, data, target)
     if manifest.get("deterministic"):
@@ -351,7 +357,7 @@ def _carry_out(
         on_event=on_event,
         clock=trials_clock,
         adapt=adaptation(run, job, book),
-        workers=run.manifest.get("workers", 1),
+        executor=Executor(**run.manifest.get("executor", {})),
     )
     _announce(run, on_event, "search_started", budget, job)
     announce(run, on_event)

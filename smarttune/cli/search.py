@@ -42,6 +42,19 @@ Workers = Annotated[
     int | None,
     typer.Option(help="Trials that run at a time, each in a process of its own, such as 4."),
 ]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        help="How trials train: auto, fit, compiled (programs that trials share), fused (several "
+        "in one, on JAX); or where: processes, ray.",
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option(help="A cluster of Ray: auto, or host:port. Implies --executor ray.")
+]
+GpusPerWorker = Annotated[
+    float, typer.Option(help="GPUs that each worker of Ray reserves; 0.25 lets four share one.")
+]
 Plain = Annotated[bool, typer.Option("--plain", help="One line for each trial.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON event a line.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only the final report.")]
@@ -83,6 +96,9 @@ def search(
         bool, typer.Option("--deterministic", help="The same bits each time; slower.")
     ] = False,
     workers: Workers = None,
+    executor: ExecutorName = "auto",
+    address: Address = None,
+    gpus_per_worker: GpusPerWorker = 0.0,
     confirm: Annotated[
         bool,
         typer.Option(help="Train the finalists again; the best on average wins."),
@@ -168,6 +184,9 @@ def search(
             seed=seed,
             deterministic=deterministic,
             workers=1 if workers is None else workers,
+            executor=executor,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
             adapt=adapt,
             portfolio=portfolio,
             confirm=confirm,

@@ -97,6 +97,7 @@ class JaxEngine(Engine):
 
     def __init__(self) -> None:
         self._rows = Residence(jax.numpy.asarray)
+        self.is_accelerated = jax.default_backend() != "cpu"
         _keep_compiled()
 
     def trace(self, model: Any, feed: Feed) -> Trace:
@@ -217,7 +218,8 @@ class _Program(Program):
         """Trials whose states and intermediate results the device holds at once."""
         state = sum(s.size * s.dtype.itemsize for s in self.steps.state)
         needed = COPIES * state + self.steps.train.tape.num_bytes
-        return max(1, int(MEMORY_SHARE * _memory() / max(1, needed)))
+        fitting = int(MEMORY_SHARE * _memory() / max(1, needed))
+        return max(1, min(fitting, SIZES[-1]))
 
     def enter(self, entrants: Sequence[Entrant]) -> Session:
         """Stack the states of trials."""

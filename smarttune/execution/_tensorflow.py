@@ -236,7 +236,9 @@ class _Session(Session):
     def __init__(self, program: _Program, entrant: Entrant) -> None:
         self.program, self.own, self.feed = program, entrant.model, entrant.feed
         host = program.host
+        self.kept: list[Any] = []
         if self.own is not host:
+            self.kept = state_of(host)  # it is the model of a trial, too
             set_state(host, state_of(self.own))
         self.models = [host]
         split = len(program.steps[0].constants)
@@ -279,3 +281,4 @@ class _Session(Session):
         """Give the trial's own model its state."""
         if self.own is not self.program.host:
             set_state(self.own, state_of(self.program.host))
+            set_state(self.program.host, self.kept)

@@ -11,20 +11,16 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import keras
 import numpy as np
 
-from smarttune.errors import OptionError
 from smarttune.execution.fit import TrainingData
 from smarttune.execution.program import Engine, Entrant, Feed, Program, Trace, Unsupported, digest
 from smarttune.execution.structure import Forms, Structure, structure_of
 from smarttune.execution.together import Member, Pace, train_together
 from smarttune.training.checkpoint import set_state, state_of
-
-Lane = Literal["auto", "fit", "compiled", "fused"]
-LANES: tuple[str, ...] = get_args(Lane)
 
 # ours: programs that are kept; each holds a model and its compiled steps.
 MOST_PROGRAMS = 16
@@ -55,23 +51,13 @@ class Lanes:
     """The lanes of one search.
 
     Args:
-        lane: `fit`, `compiled`, `fused`, or `auto` for the fastest that can be had.
-        on_choice: Called with each new choice of a lane and its reason.
-
-    Raises:
-        OptionError: If there is no such lane.
+        lane: One of `choice.LANES`: `fit`, `compiled`, `fused`, or `auto` for the fastest.
+        on_choice: Called with each new choice of a lane and its reason; may be set later.
     """
 
     def __init__(self, lane: str = "auto", *, on_choice: OnChoice | None = None) -> None:
-        if lane not in LANES:
-            raise OptionError(
-                "lane",
-                received=f"`{lane}`",
-                expected="one of " + ", ".join(LANES),
-                mend="`auto` takes the fastest that a model allows.",
-            )
         self.lane = lane
-        self._on_choice = on_choice
+        self.on_choice = on_choice
         self._told: set[tuple[str, str]] = set()
         self._engine: Engine | Literal[False] | None = False  # False: not looked for yet
         self._programs: OrderedDict[str, _Known] = OrderedDict()
@@ -94,15 +80,21 @@ class Lanes:
             else:
                 groups.setdefault(found[0], []).append((member, found[1]))
         for key, group in groups.items():
-            for part in self._parts(group):
+            for part in self._parts(key, group):
                 self._run(self._programs[key], part)
         return left
 
     @property
     def batched(self) -> bool:
-        """Whether several trials can train in one program."""
+        """Whether several trials train in one program: if asked for, and by `auto` on a GPU.
+
+        On processors a step of several trials takes about as long as their steps one after the
+        other, and its program takes longer to compile (see the figures in docs/execution.md).
+        """
         engine = self.engine
-        return self.lane in ("auto", "fused") and engine is not None and engine.batched
+        if engine is None or not engine.batched:
+            return False
+        return self.lane == "fused" or (self.lane == "auto" and engine.is_accelerated)
 
     @property
     def engine(self) -> Engine | None:
@@ -178,12 +170,15 @@ class Lanes:
 
     # Groups.
 
-    def _parts(self, group: list[tuple[Member, Entrant]]) -> list[list[tuple[Member, Entrant]]]:
+    def _parts(
+        self, key: str, group: list[tuple[Member, Entrant]]
+    ) -> list[list[tuple[Member, Entrant]]]:
         """Trials that enter together."""
         if not self.batched or len(group) == 1:
             return [[one] for one in group]
         self._tell("fused", "several trials of one structure at a time")
-        return [group]
+        most = self._programs[key].program.room()
+        return [group[i : i + most] for i in range(0, len(group), most)]
 
     def _run(self, known: _Known, part: Sequence[tuple[Member, Entrant]]) -> None:
         session = known.program.enter([entrant for _, entrant in part])
@@ -193,9 +188,9 @@ class Lanes:
             session.close()
 
     def _tell(self, lane: str, reason: str) -> None:
-        if self._on_choice is not None and (lane, reason) not in self._told:
+        if self.on_choice is not None and (lane, reason) not in self._told:
             self._told.add((lane, reason))
-            self._on_choice(lane, reason)
+            self.on_choice(lane, reason)
 
 
 def _engine() -> Engine | None:

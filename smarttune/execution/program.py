@@ -162,6 +162,10 @@ class Program(abc.ABC):
             Unsupported: If the backend refuses it.
         """
 
+    def room(self) -> int:
+        """Trials that the device holds at once."""
+        return 1
+
     @abc.abstractmethod
     def enter(self, entrants: Sequence[Entrant]) -> Session:
         """Let trials in, several only if the engine is `batched`."""
@@ -173,10 +177,12 @@ class Engine(abc.ABC):
     Attributes:
         name: The backend.
         batched: Whether a program takes several trials at once.
+        is_accelerated: Whether that is done by more than a processor.
     """
 
     name: str = ""
     batched: bool = False
+    is_accelerated: bool = False
 
     @abc.abstractmethod
     def trace(self, model: Any, feed: Feed) -> Trace:

@@ -87,21 +87,6 @@ def parse_duration(text: str) -> float:
     return hours * _UNITS["h"] + minutes * _UNITS["m"] + seconds
 
 
-def check_workers(workers: Any) -> None:
-    """Make sure that a number of workers is one.
-
-    Raises:
-        OptionError: If it is not.
-    """
-    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
-        raise OptionError(
-            "workers",
-            received=f"{workers!r} workers",
-            expected="a whole number from 1",
-            mend="Give the number of trials that shall run at a time.",
-        )
-
-
 class Clock:
     """Wall time spent, over interruptions, and the moments at which training must stop."""
 

@@ -11,14 +11,15 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from smarttune.errors import OptionError, RunError
+from smarttune.execution.choice import Executor
 from smarttune.execution.workers import Ended, Setup, WorkerPool
 from smarttune.trials import TrialRecord
-from smarttune.tuning.budget import check_workers
 from smarttune.tuning.policy import Given, TrialTask
 from smarttune.tuning.recording import crashed, is_fatal, may_be_retried
 from smarttune.tuning.replaying import free_slot
@@ -48,32 +49,39 @@ SHARED = ".workers"  # folder of what all workers of a run read
 
 
 def checked_pool(
-    tuner: Any, workers: int, pool: PoolMaker | None, options: Mapping[str, Any]
+    tuner: Any, executor: Executor, pool: PoolMaker | None, options: Mapping[str, Any]
 ) -> PoolMaker | None:
     """What makes the workers; None where trials run in this process.
 
     Args:
         tuner: Whose trials they shall train.
-        workers: How many.
-        pool: What was asked for.
+        executor: Where they shall run.
+        pool: Makes the workers, instead of what the executor says.
         options: Further arguments of the tuner.
 
     Raises:
-        OptionError: If that is no number of workers, or the tuner trains in a way of its own.
+        OptionError: If the tuner trains in a way of its own.
     """
-    check_workers(workers)
-    if workers == 1 and pool is None:
+    if not executor.pool and pool is None:
         return None
-    own = [name for name in _NOT_IN_WORKERS if _is_overridden(type(tuner), name)]
-    own += [f"{name}=" for name in _NOT_PASSED_ON if options.get(name) is not None]
-    if own:
+    own = own_way(tuner) or next(
+        (f"{name}=" for name in _NOT_PASSED_ON if options.get(name) is not None), None
+    )
+    if own is not None:
         raise OptionError(
             "workers",
-            received=f"a tuner with `{own[0]}` of its own, which workers cannot call",
+            received=f"a tuner with `{own}` of its own, which workers cannot call",
             expected="trials whose code is in the hypermodel",
             mend="Move it into `build` or `fit` of a HyperModel, or leave `workers` out.",
         )
-    return _processes if pool is None else pool
+    if pool is not None:
+        return pool
+    return _processes if executor.pool == "processes" else partial(_on_ray, executor, tuner)
+
+
+def own_way(tuner: Any) -> str | None:
+    """What a tuner of the user's overrides of the way a single trial is trained; None if nothing."""
+    return next((n for n in _NOT_IN_WORKERS if _is_overridden(type(tuner), n)), None)
 
 
 def _is_overridden(kind: type, name: str) -> bool:
@@ -86,6 +94,18 @@ def _processes(setup: Setup, num_workers: int) -> WorkerPool:
     from smarttune.execution.processes import ProcessPool
 
     return ProcessPool(setup, num_workers)
+
+
+def _on_ray(executor: Executor, tuner: Any, setup: Setup, num_workers: int) -> WorkerPool:
+    from smarttune.execution.ray import RayPool, check_shared
+
+    pool = RayPool(setup, num_workers, address=executor.address, num_gpus=executor.gpus_per_worker)
+    try:
+        check_shared(pool, tuner.run.path)
+    except BaseException:
+        pool.close()
+        raise
+    return pool
 
 
 def side_by_side(tuner: Any, make_pool: PoolMaker, workers: int, given: Given) -> str:

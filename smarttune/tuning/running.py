@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,10 @@ import keras
 from keras_tuner.errors import FailedTrialError, FatalTypeError
 
 from smarttune.execution import fit_arrays, release_memory
+from smarttune.execution.lanes import Lanes
+from smarttune.execution.program import Feed
+from smarttune.execution.routing import routed
+from smarttune.execution.together import Member
 from smarttune.training import WindowedStopping, restore_state
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state
@@ -38,6 +42,18 @@ from smarttune.tuning.recording import (
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import DIVERGED, EARLY_STOPPING, TrialWatcher, guard_of
 
+
+@dataclass
+class _Begun:
+    """A trial that trains beside others."""
+
+    task: TrialTask
+    watcher: TrialWatcher
+    member: Member
+    was_built: bool
+    began: tuple[float, float]
+
+
 # Told of what happens: the event and its details.
 Note = Callable[..., Any]
 
@@ -53,6 +69,7 @@ class TrialRunner:
         objective: KerasTuner's.
         executions: How often each trial is trained.
         max_model_size: Parameters above which a model is refused; None refuses none.
+        lanes: What trials can train in beside stock `fit`; None for `fit` alone.
         clock: Says when trials must stop.
         build: From hyperparameters to a compiled model; the hypermodel's own if None.
         dress: From a task and the callbacks of a `fit` of the user's to those that it gets.
@@ -67,6 +84,7 @@ class TrialRunner:
     objective: Any
     executions: int = 1
     max_model_size: int | None = None
+    lanes: Lanes | None = None
     clock: Clock | None = None
     build: Callable[[Any], Any] | None = None
     dress: Callable[[TrialTask, list[Any]], list[Any]] | None = None
@@ -96,6 +114,60 @@ class TrialRunner:
                 return record
             records.append(record)
         return averaged(records, self.goal)
+
+    def train_together(self, tasks: Sequence[TrialTask], given: Given) -> list[TrialRecord]:
+        """Train several trials, those of one structure at a time where the lanes can do that."""
+        begun: dict[str, _Begun] = {}
+        for task in tasks:
+            if self.lanes is not None and self._may_share(task, given):
+                began = time.monotonic(), time.time()
+                watcher = self._watcher(task, task.plan, given)
+                try:
+                    model, was_built = self._prepared(task, task.plan)
+                    member = self._member(task, task.plan, watcher, model, given)
+                except Exception:  # noqa: BLE001, S112 -- alone it meets the same, and is judged
+                    continue
+                begun[task.trial_id] = _Begun(task, watcher, member, was_built, began)
+        left = self._tried_together(begun)
+        records = []
+        for task in tasks:
+            one = begun.get(task.trial_id)
+            if one is None or one.member in left:
+                records.append(self.train(task, given))
+            else:
+                records.append(self._ended(one, given))
+        return records
+
+    def _may_share(self, task: TrialTask, given: Given) -> bool:
+        """Whether a trial can train beside others from its first epoch on."""
+        stopped = task.plan.parent is not None and task.plan.parent.message == EARLY_STOPPING
+        left = left_of(self.run, task.trial_id, configuration(task), task.plan)
+        alone = stopped or left is not None or self.executions > 1
+        return given.arrays is not None and self.policy.growth is None and not alone
+
+    def _tried_together(self, begun: Mapping[str, _Begun]) -> list[Member]:
+        """Train trials together; returns those that must be trained alone, all if it fails."""
+        members = [one.member for one in begun.values()]
+        if self.lanes is None or not members:
+            return members
+        try:
+            return self.lanes.train(members)
+        except Exception as error:  # noqa: BLE001 -- alone each meets its own error again
+            if self.note is not None:
+                self.note("warning", text=f"trials could not train together ({error})")
+            release_memory()
+            return members
+
+    def _ended(self, one: _Begun, given: Given) -> TrialRecord:
+        """The record of a trial that has trained."""
+        task, watcher, model = one.task, one.watcher, one.member.model
+        if self._is_best(watcher, ()):
+            may_continue = "tuner/epochs" in task.hyperparameters.values
+            keep_trial(self.run, task.trial_id, task.plan, watcher, model if may_continue else None)
+        if not one.was_built:
+            keep_build(self.run, model, task.trial_id)
+        record = self._finished(task, task.plan, watcher, model, one.began)
+        return with_costs(record, self.objective, model, given.args)
 
     def _execute(
         self, task: TrialTask, plan: TrialPlan, given: Given, to_beat: Sequence[float | None]
@@ -131,6 +203,14 @@ class TrialRunner:
 
     def _train(self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, given: Given) -> Any:
         """Build a trial's model, put it where its parent stopped, and train it."""
+        model, was_built = self._prepared(task, plan)
+        self._fit(task, model, plan, watcher, given)
+        if not was_built:
+            keep_build(self.run, model, task.trial_id)
+        return model
+
+    def _prepared(self, task: TrialTask, plan: TrialPlan) -> tuple[Any, bool]:
+        """A trial's model as it shall start, and whether it was built before its first batch."""
         keras.utils.set_random_seed(plan.seed)
         if hasattr(self.hypermodel, "prepare"):
             self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
@@ -140,10 +220,7 @@ class TrialRunner:
             assert plan.parent is not None
             build_like(self.run, model, plan.parent.trial_id)
             set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
-        self._fit(task, model, plan, watcher, given)
-        if not was_built:
-            keep_build(self.run, model, task.trial_id)
-        return model
+        return model, was_built
 
     def _checked(self, model: Any) -> Any:
         """Return a model; refuse what `build` must not return, and models that are too large.
@@ -220,33 +297,62 @@ class TrialRunner:
     def _fit(
         self, task: TrialTask, model: Any, plan: TrialPlan, watcher: TrialWatcher, given: Given
     ) -> None:
-        values = task.hyperparameters.values
-        # Callbacks have a state of their own; no trial may inherit another's.
+        """Train a model in a lane, or by `fit` where none takes it."""
+        if given.arrays is None:
+            callbacks = self._callbacks(task, plan, watcher, given)
+            if self.lanes is None:
+                self._fit_foreign(task, model, watcher, given, callbacks)
+                return
+            with routed(model, self.lanes, plan.seed):
+                self._fit_foreign(task, model, watcher, given, callbacks)
+            return
+        growth = self._growth(task, plan)
+        member = self._member(task, plan, watcher, model, given)
+        if self.lanes is not None and growth is None and not self.lanes.train([member]):
+            return
+        fit_arrays(
+            model,
+            given.arrays,
+            batch_size=member.feed.batch_size,
+            growth=growth,
+            seed=plan.seed,
+            epochs=plan.epochs,
+            sample_weight=member.feed.sample_weight,
+            callbacks=member.callbacks,
+        )
+
+    def _callbacks(
+        self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, given: Given
+    ) -> list[Any]:
+        """The callbacks of one training; they have a state of their own, and inherit no other's."""
         callbacks: list[Any] = [watcher, *copy.deepcopy(list(given.kwargs.get("callbacks") or ()))]
         if self.policy.extra_callbacks is not None:
-            callbacks += self.policy.extra_callbacks(values)
+            callbacks += self.policy.extra_callbacks(task.hyperparameters.values)
         watcher.averages = any(isinstance(c, AveragedWeights) for c in callbacks)
         if plan.parent is not None:
             for callback in callbacks:
                 if hasattr(callback, "inherit"):
                     callback.inherit(plan.parent.curve)
-        if given.arrays is None:
-            self._fit_foreign(task, model, watcher, given, callbacks)
-            return
-        weigh = self.policy.sample_weight
+        return callbacks
+
+    def _member(
+        self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, model: Any, given: Given
+    ) -> Member:
+        """A training on our arrays, as a lane takes it."""
+        assert given.arrays is not None
+        values, weigh = task.hyperparameters.values, self.policy.sample_weight
         # What the models of others do between epochs, and what they can go on from, is not known.
         keeper = ProgressKeeper(
             self.run, task.trial_id, configuration(task), plan, watcher, task.is_first
         )
-        fit_arrays(
+        weight = None if weigh is None else weigh(values)
+        size = batch_size_of(values) // plan.num_micro_batches
+        return Member(
             model,
-            given.arrays,
-            batch_size=batch_size_of(values) // plan.num_micro_batches,
-            growth=self._growth(task, plan),
-            seed=plan.seed,
-            epochs=plan.epochs,
-            sample_weight=None if weigh is None else weigh(values),
-            callbacks=[*callbacks, keeper],
+            Feed.of(model, given.arrays, size, weight),
+            plan.seed,
+            plan.epochs,
+            [*self._callbacks(task, plan, watcher, given), keeper],
         )
 
     def _fit_foreign(

@@ -24,24 +24,29 @@ from typing import Any
 from keras_tuner.engine.trial import Trial, TrialStatus
 
 from smarttune.execution import collect_garbage, prepare_process
+from smarttune.execution.choice import Executor, chosen_executor
+from smarttune.execution.lanes import Lanes
 from smarttune.oracles import CUT_SHORT
 from smarttune.trials import TrialRecord
 from smarttune.tuning.adapting import Adapt
 from smarttune.tuning.budget import Budget, Clock
 from smarttune.tuning.checkpoints import prune
 from smarttune.tuning.costs import costs_in, front_of, goal_of
-from smarttune.tuning.driving import DONE, PoolMaker, checked_pool, side_by_side
+from smarttune.tuning.driving import DONE, PoolMaker, checked_pool, own_way, side_by_side
 from smarttune.tuning.living import LivingSearch
 from smarttune.tuning.planning import plan_of
 from smarttune.tuning.policy import Given, TrialPlan, TrialPolicy, TrialTask
 from smarttune.tuning.recorded import RecordedTuner, open_run
 from smarttune.tuning.recording import bookkeeping, configuration, is_another, told
-from smarttune.tuning.replaying import Replay
+from smarttune.tuning.replaying import Replay, free_slot
 from smarttune.tuning.run import Run
 from smarttune.tuning.running import TrialRunner
 from smarttune.tuning.watching import TIME_LIMIT
 
 OnEvent = Callable[[Mapping[str, Any]], None]
+
+# ours: trials that are asked for at a time where programs take several.
+WAVE = 64
 
 
 class SmartTuner(RecordedTuner):
@@ -62,6 +67,10 @@ class SmartTuner(RecordedTuner):
         overwrite: Delete what the run directory holds, and begin anew.
         workers: Trials that run at a time, each in a process of its own; 1 runs them here.
         pool: Makes the workers of a setup and their number; child processes if None.
+        executor: How a trial trains: `fit`, in a `compiled` program that it shares with others of
+            its structure, `fused` with several at a time, `auto` for the fastest that its model
+            allows; or where: `processes`, `ray`. See `smarttune.execution.choice`.
+        lanes: Lanes of an earlier search, whose programs this one goes on using.
         **options: Further arguments of `keras_tuner.Tuner`, such as `executions_per_trial`.
 
     Example:
@@ -86,9 +95,14 @@ class SmartTuner(RecordedTuner):
         overwrite: bool = False,
         workers: int = 1,
         pool: PoolMaker | None = None,
+        executor: str | Executor = "auto",
+        lanes: Lanes | None = None,
         **options: Any,
     ) -> None:
-        self.workers, self.make_pool = workers, checked_pool(self, workers, pool, options)
+        asked = executor if isinstance(executor, Executor) else chosen_executor(executor, workers)
+        self.lanes = lanes if lanes is not None else Lanes(asked.lane)
+        self.lanes.on_choice = self._lane_chosen
+        self.workers, self.make_pool = asked.workers, checked_pool(self, asked, pool, options)
         if run is None:
             run = open_run(oracle, directory, project_name, overwrite=overwrite)
         self.run = run
@@ -129,11 +143,16 @@ class SmartTuner(RecordedTuner):
                 self.note("resumed", num_trials=len(self.records))
             self.on_search_begin()
             if self.make_pool is None:
-                reason = self._one_by_one(args, kwargs)
+                batched = self.lanes.batched and own_way(self) is None
+                loop = self._in_waves if batched else self._one_by_one
+                reason = loop(args, kwargs)
             else:
                 reason = side_by_side(self, self.make_pool, self.workers, Given(args, kwargs))
             self.note("trials_ended", reason=reason, num_trials=len(self.records))
             self.on_search_end()
+
+    def _lane_chosen(self, lane: str, reason: str) -> None:
+        self.note("lane_chosen", lane=lane, reason=reason)
 
     def _one_by_one(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
         """Run trials in this process; return why no further one is run."""
@@ -144,6 +163,39 @@ class SmartTuner(RecordedTuner):
             self.begin_trial(trial)
             self.end_trial(trial, self._attempted(trial, args, kwargs))
         return reason
+
+    def _in_waves(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+        """Run trials in this process, several in one program; return why no further one is run.
+
+        The first trial runs alone: its errors are those of the code.
+        """
+        kwargs = dict(kwargs)
+        epochs = kwargs.pop("epochs", None)
+        while True:
+            wave: list[Trial] = []
+            while (reason := self.spent()) == "" and len(wave) < self._wave_size:
+                trial = self.next_trial(free_slot(self))
+                if trial.status != TrialStatus.RUNNING:
+                    reason = DONE
+                    break
+                self.begin_trial(trial)
+                self.running[trial.trial_id] = self.task_of(trial, epochs)
+                wave.append(trial)
+            if not wave:
+                return reason
+            tasks = list(self.running.values())
+            try:
+                records = self.runner().train_together(tasks, Given(args, kwargs))
+                for record in records:
+                    del self.running[record.trial_id]
+                    self.end_trial(wave.pop(0), record)
+            finally:  # whoever searches again with this tuner goes on with them
+                self.left[:0] = wave
+                self.running.clear()
+
+    @property
+    def _wave_size(self) -> int:
+        return WAVE if self.records else 1
 
     def spent(self) -> str:
         """Which part of the budget is used up; "" while there is some left.
@@ -273,6 +325,7 @@ class SmartTuner(RecordedTuner):
             self.oracle.objective,
             executions=self.executions_per_trial,
             max_model_size=self.max_model_size,
+            lanes=self.lanes,
             clock=self.clock,
             build=self._build_hypermodel,
             dress=self._dressed,

@@ -21,6 +21,7 @@ import numpy as np
 
 from smarttune.errors import OptionError
 from smarttune.execution import collect_garbage, prepare_process
+from smarttune.execution.lanes import Lanes
 from smarttune.trials import TrialRecord
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.policy import Given, TrialTask
@@ -76,7 +77,8 @@ class _Shared:
     def __call__(self) -> Callable[[TrialTask], Done]:
         sys.path.extend(p for p in self.path if p not in sys.path)
         content = (self.folder / _CONTENT).read_bytes()
-        runner, given, deterministic = _Unpickler(io.BytesIO(content), self.folder).load()
+        runner, given, deterministic, lane = _Unpickler(io.BytesIO(content), self.folder).load()
+        runner = replace(runner, lanes=Lanes(lane))
         if deterministic:
             from smarttune.training.determinism import make_deterministic
 
@@ -108,7 +110,8 @@ def share(folder: Path, runner: TrialRunner, given: Given) -> Callable[[], Any]:
     )
     file = io.BytesIO()
     try:
-        content = (sent, given, bool(manifest.get("deterministic")))
+        lane = "fit" if runner.lanes is None else runner.lanes.lane
+        content = (sent, given, bool(manifest.get("deterministic")), lane)
         _Pickler(file, folder).dump(content)
     except (TypeError, AttributeError, pickle.PicklingError) as error:
         raise OptionError(
@@ -181,11 +184,19 @@ class _Program:
     def __call__(self, task: TrialTask) -> Done:
         events: list[tuple[str, Mapping[str, Any]]] = []
         starts: list[float] = []
+
+        def note(event: str, **details: Any) -> None:
+            events.append((event, details))
+
+        if self.runner.lanes is not None:
+            self.runner.lanes.on_choice = lambda lane, why: note(
+                "lane_chosen", lane=lane, reason=why
+            )
         self._set_length(task.max_epochs)
         runner = replace(
             self.runner,
             clock=_TaskClock(task.ends_at),
-            note=lambda event, **details: events.append((event, details)),
+            note=note,
             began=starts.append,
         )
         record, error, trace = None, b"", ""

@@ -184,7 +184,7 @@ class Rows:
 
 def test_rows_that_are_read_on_the_way_give_the_same(monkeypatch: Any) -> None:
     """Streamed data lead to the curve of data on the device."""
-    import smarttune.execution.residence as residence
+    from smarttune.execution import residence
 
     monkeypatch.setattr(residence, "PIECE_BYTES", 3 * BATCH_SIZE * 40)
     monkeypatch.setattr(residence, "VALIDATION_BATCHES", 1)
