@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -118,10 +119,7 @@ class TrialLog(Sequence[TrialRecord]):
 
     def ranked(self) -> list[TrialRecord]:
         """Scored trials, the best first; of a lineage only its last member counts."""
-        continued = {r.parent for r in self._records if r.is_scored}
-        scored = [r for r in self._records if r.is_scored and r.trial_id not in continued]
-        sign = -1.0 if self.objective.direction == "max" else 1.0
-        return sorted(scored, key=lambda r: (sign * (r.score or 0.0), r.trial_id))
+        return Ranking(self.objective, self._records).top(len(self._records))
 
     def best(self) -> TrialRecord:
         """The best trial.
@@ -164,3 +162,40 @@ class TrialLog(Sequence[TrialRecord]):
     def seconds(self) -> float:
         """Wall time of all trainings, those of the repeats included."""
         return sum(r.seconds for r in (*self._records, *self.repeats))
+
+
+class Ranking:
+    """Scored trials in order, the best first, kept up to date while trials end.
+
+    Of a lineage only its last member counts.
+
+    Args:
+        objective: What ranks them.
+        records: Those that have ended.
+    """
+
+    def __init__(self, objective: Objective, records: Iterable[TrialRecord] = ()) -> None:
+        self._sign = -1.0 if objective.direction == "max" else 1.0
+        self._places: list[tuple[float, str]] = []
+        self._records: dict[str, TrialRecord] = {}
+        self._continued: set[str | None] = set()
+        for record in records:
+            self.add(record)
+
+    def add(self, record: TrialRecord) -> None:
+        """Take in a trial that has ended; it takes the place of the one that it continues."""
+        if not record.is_scored:
+            return
+        self._continued.add(record.parent)
+        if (parent := self._records.pop(record.parent or "", None)) is not None:
+            del self._places[bisect.bisect_left(self._places, self._place(parent))]
+        if record.trial_id not in self._continued:
+            self._records[record.trial_id] = record
+            bisect.insort(self._places, self._place(record))
+
+    def top(self, num: int) -> list[TrialRecord]:
+        """The best trials, the very best first."""
+        return [self._records[trial_id] for _, trial_id in self._places[:num]]
+
+    def _place(self, record: TrialRecord) -> tuple[float, str]:
+        return self._sign * (record.score or 0.0), record.trial_id

@@ -6,11 +6,13 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from smarttune.errors import RunError
 from smarttune.objectives import Objective
-from smarttune.trials import TrialLog, TrialRecord
+from smarttune.trials import Ranking, TrialLog, TrialRecord
 
 LOSS = Objective("val_loss", "min")
 
@@ -151,3 +153,33 @@ def test_records_survive_json() -> None:
 
     assert back == record
     assert [type(v) for v in back.values.values()] == [bool, int, float, str]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(-1, 20), st.booleans()), max_size=25),
+    st.sampled_from(["min", "max"]),
+)
+def test_a_ranking_is_the_same_however_it_came_about(
+    rows: list[tuple[int, int, bool]], direction: str
+) -> None:
+    """Trials that are taken in one by one stand where a sort of all of them puts them."""
+    goal = Objective("val_x", direction)  # type: ignore[arg-type]
+    records = [
+        trial(
+            str(i),
+            float(score),
+            parent=str(parent) if 0 <= parent < i else None,
+            outcome="completed" if ended_well else "failed",
+        )
+        for i, (score, parent, ended_well) in enumerate(rows)
+    ]
+    ranking = Ranking(goal)
+    for record in records:
+        ranking.add(record)
+
+    continued = {r.parent for r in records if r.is_scored}
+    last = [r for r in records if r.is_scored and r.trial_id not in continued]
+    sign = 1 if direction == "min" else -1
+    wanted = sorted(last, key=lambda r: (sign * (r.score or 0.0), r.trial_id))
+    assert ranking.top(99) == wanted
+    assert ranking.top(2) == wanted[:2]

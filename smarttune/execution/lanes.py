@@ -22,14 +22,16 @@ from smarttune.execution.structure import Forms, Structure, structure_of
 from smarttune.execution.together import Member, Pace, train_together
 from smarttune.training.checkpoint import set_state, state_of
 
-# ours: programs that are kept; each holds a model and its compiled steps.
-MOST_PROGRAMS = 16
+# ours: programs that are kept, and the size of the models that they hold. A program takes some
+# megabytes beside its model, and about two seconds to make.
+MOST_PROGRAMS, MOST_BYTES = 64, 2**30
 # ours: seconds of one step from which it is worth timing whether `fit` takes it faster; of shorter
 # ones most is the call itself, which a program saves.
 HEAVY_STEP = 0.01
+BYTES_PER_NUMBER = 12  # ours: with the two moments of an optimizer such as Adam
 PROBE_STEPS = 6  # ours: steps of a probe; the first ones warm up
-# ours: a probe costs `fit`'s own tracing, some seconds; a trial that takes no longer pays none.
-WORTH_PROBING = 30.0
+# ours: seconds of a trial; a probe costs `fit`'s own tracing and compiling, some seconds.
+WORTH_PROBING = 120.0
 
 _WITHIN_EPOCHS = tuple(
     f"on_{when}batch_{edge}" for when in ("", "train_", "test_") for edge in ("begin", "end")
@@ -44,6 +46,7 @@ class _Known:
 
     program: Program
     pace: Pace
+    num_bytes: int
     fit_is_faster: str = ""  # why, once it was timed
 
 
@@ -159,13 +162,17 @@ class Lanes:
         assert engine is not None
         program = engine.program(trace, model, feed)
         program.check(feed)
-        known = _Known(program, Pace())
+        size = sum(int(np.prod(v.shape)) * BYTES_PER_NUMBER for v in model.variables)
+        known = _Known(program, Pace(), size)
         if self.lane == "auto":
             known.fit_is_faster = _probe(known, Entrant(model, trace.numbers, feed), member.epochs)
         self._programs[key] = known
         if not known.fit_is_faster:
             self._tell("compiled", f"one program on {engine.name} for trials of one structure")
-        while len(self._programs) > MOST_PROGRAMS:
+        while len(self._programs) > 1 and (
+            len(self._programs) > MOST_PROGRAMS
+            or sum(k.num_bytes for k in self._programs.values()) > MOST_BYTES
+        ):
             self._programs.popitem(last=False)
 
     # Groups.

@@ -11,7 +11,7 @@ from typing import Any
 from smarttune.files import write_json
 from smarttune.training import restore_state, save_state
 from smarttune.training.checkpoint import state_of
-from smarttune.trials import TrialLog, TrialRecord
+from smarttune.trials import TrialRecord
 from smarttune.tuning.policy import TrialPlan
 from smarttune.tuning.run import Run
 from smarttune.tuning.watching import TrialWatcher
@@ -59,32 +59,31 @@ def _build_path(run: Run, trial_id: str) -> Path:
 
 def prune(
     run: Run,
-    log: TrialLog,
+    records: Mapping[str, TrialRecord],
     may_continue: Callable[[str], bool] | None,
     *,
-    front: Iterable[TrialRecord] = (),
+    exportable: Iterable[TrialRecord] = (),
     running: Mapping[str, str | None] = MappingProxyType({}),
 ) -> None:
     """Delete checkpoints that neither the report nor a promotion can need.
 
     Args:
         run: The run.
-        log: Its finished trials.
+        records: Its finished trials by their ids.
         may_continue: Whether the oracle may still promote a trial; None where it does not say,
             as those of KerasTuner, and then whatever stands in a bracket is kept.
-        front: Trials that may be exported instead of the best one, under several objectives.
+        exportable: Trials whose models may be asked for.
         running: Trials that have not ended and the parent of each, if it has one.
     """
-    exportable = [*log.ranked()[:KEPT_MODELS], *front]
     keep = {run.best_weights_path(r.trial_id).name for r in exportable}
-    if (default := log.default()) is not None:
-        keep.add(run.best_weights_path(default.trial_id).name)
     parents = set(running.values())
-    for record in log:
-        waits = record.bracket is not None
-        if may_continue is not None:
-            waits = may_continue(record.trial_id)
-        if waits or record.trial_id in parents:
-            keep.add(run.best_weights_path(record.trial_id).name)
-            keep.add(run.state_path(record.trial_id).name)
+    # Of thousands of trials only these can lose anything.
+    for trial_id in run.trials_on_disk():
+        record = records.get(trial_id)
+        if record is None:
+            continue
+        waits = record.bracket is not None if may_continue is None else may_continue(trial_id)
+        if waits or trial_id in parents:
+            keep.add(run.best_weights_path(trial_id).name)
+            keep.add(run.state_path(trial_id).name)
     run.prune_checkpoints(keep, running)

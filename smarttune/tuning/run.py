@@ -253,6 +253,16 @@ class Run:
         """The events of some kinds, in their order."""
         return events_in(self.path, kinds)
 
+    def trials_on_disk(self) -> set[str]:
+        """Ids of the trials that have checkpoints."""
+        return {trial_id for _, trial_id in self._checkpoints()}
+
+    def _checkpoints(self) -> list[tuple[Path, str]]:
+        """Files of checkpoints with the ids of their trials."""
+        folder = self.path / "checkpoints"
+        files = list(folder.iterdir()) if folder.is_dir() else []
+        return [(file, file.name.lstrip(".").partition(".")[0]) for file in files]
+
     def prune_checkpoints(self, keep: Collection[str], running: Collection[str] = ()) -> None:
         """Delete checkpoint files whose names are not in `keep`.
 
@@ -260,9 +270,7 @@ class Run:
             keep: Names of files.
             running: Trials all of whose files stay, those included that are being written.
         """
-        folder = self.path / "checkpoints"
-        for file in folder.iterdir() if folder.is_dir() else ():
-            trial_id = file.name.lstrip(".").partition(".")[0]
+        for file, trial_id in self._checkpoints():
             if file.name not in keep and trial_id not in running:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(file)

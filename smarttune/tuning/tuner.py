@@ -14,7 +14,6 @@ Takes any `keras_tuner.Oracle` and any `keras_tuner.HyperModel`. What differs:
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -27,10 +26,10 @@ from smarttune.execution import collect_garbage, prepare_process
 from smarttune.execution.choice import Executor, chosen_executor
 from smarttune.execution.lanes import Lanes
 from smarttune.oracles import CUT_SHORT
-from smarttune.trials import TrialRecord
+from smarttune.trials import Ranking, TrialRecord
 from smarttune.tuning.adapting import Adapt
 from smarttune.tuning.budget import Budget, Clock
-from smarttune.tuning.checkpoints import prune
+from smarttune.tuning.checkpoints import KEPT_MODELS, prune
 from smarttune.tuning.costs import costs_in, front_of, goal_of
 from smarttune.tuning.driving import DONE, PoolMaker, checked_pool, own_way, side_by_side
 from smarttune.tuning.living import LivingSearch
@@ -120,6 +119,7 @@ class SmartTuner(RecordedTuner):
         )
         self.directory, self.project_name = str(run.path.parent), run.path.name
         self.oracle.verbose = 0
+        self._ranking = Ranking(self.goal, self.records.values())
         self._living = LivingSearch(self, adapt, self.note)
         self.running: dict[str, TrialTask] = {}  # what workers train
         self.left: list[Trial] = []  # what was running when an earlier sitting was broken off
@@ -207,8 +207,10 @@ class SmartTuner(RecordedTuner):
             return "the time is up"
         if budget.trials is not None and len(self.records) + len(self.running) >= budget.trials:
             return "all trials are run"
-        epochs = math.inf if budget.epochs is None else budget.epochs
-        if self.log.num_epochs + self._promised_epochs >= epochs:
+        if (
+            budget.epochs is not None
+            and self.log.num_epochs + self._promised_epochs >= budget.epochs
+        ):
             return "all epochs are trained"
         return self._living.ended
 
@@ -252,11 +254,13 @@ class SmartTuner(RecordedTuner):
         self.records[record.trial_id] = record
         self._tell(trial, record, self.on_trial_end)
         self._living.tell(record)
+        self._ranking.add(record)
+        best = self._ranking.top(KEPT_MODELS)
         prune(
             self.run,
-            self.log,
+            self.records,
             getattr(self.oracle, "may_continue", None),
-            front=front_of(self.log, costs_in(self.oracle.objective)),
+            exportable=[*best, *self._exportable()],
             running={
                 t.trial_id: t.hyperparameters.values.get("tuner/trial_id")
                 for t in (*self.running.values(), *self.left)
@@ -266,8 +270,15 @@ class SmartTuner(RecordedTuner):
         self.note(
             "trial_finished",
             **record.model_dump(mode="json", exclude={"curve"}),
-            best_score=ranked[0].score if (ranked := self.log.ranked()) else None,
+            best_score=best[0].score if best else None,
         )
+
+    def _exportable(self) -> list[TrialRecord]:
+        """Trials beside the best whose models may be asked for: the default's, and a front's."""
+        costs = costs_in(self.oracle.objective)
+        default = next((r for r in self.records.values() if r.is_default and r.is_scored), None)
+        front = front_of(self.log, costs) if costs else []
+        return [*front, *([] if default is None else [default])]
 
     def _tell(
         self, trial: Trial, record: TrialRecord, end: Callable[[Trial], None] | None = None

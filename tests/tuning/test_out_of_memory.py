@@ -47,6 +47,7 @@ def searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: int, tria
         project_name="run",
         policy=TrialPolicy(max_epochs=2, seed=1),
         budget=Budget(trials=trials),
+        executor="fit",
     )
     made.search(data)
     return made

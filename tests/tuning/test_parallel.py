@@ -472,7 +472,7 @@ def test_files_of_running_trials_stay(tmp_path: Path) -> None:
     search = tuner(tmp_path / "other")
     search.search(epochs=1)
 
-    prune(run, search.log, lambda _: False, running={"3": "1"})
+    prune(run, search.records, lambda _: False, running={"3": "1"})
 
     assert {p.name for p in folder.iterdir()} == kept
 
