@@ -81,10 +81,10 @@ def searched(options: argparse.Namespace, executor: str, seed: int) -> Searched:
         command += ["--data", str(options.data), "--target", options.target]
         limit = parse_duration(options.time)
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=limit + GRACE)
-        log = Run.open(folder / "run").log
+        run = Run.load(folder / "run")
+        log, test = run.log, run.report()["test"]["best"]
         events = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
         began = json.loads((folder / BEGAN).read_text())
-        test = json.loads((folder / "run" / "report.json").read_text())["test"]["best"]
     metric, direction = log.objective.name, log.objective.direction
     scores = improvements(epochs_of(events, metric, began), direction, limit)
     return Searched(

@@ -242,7 +242,8 @@ class _Session(Session):
             set_state(host, state_of(self.own))
         self.models = [host]
         split = len(program.steps[0].constants)
-        self.numbers = [tf.constant(part) for part in np.split(entrant.numbers, [split])]
+        numbers = np.asarray(entrant.numbers, np.float64)
+        self.numbers = [tf.constant(part) for part in np.split(numbers, [split])]
         self.rows = program.rows.of(self.feed)
         self.steps_at_once = self.rows.steps_at_once
 
