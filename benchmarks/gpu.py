@@ -248,9 +248,7 @@ def by_lanes(rows: TrainingData, size: Size) -> Trainer:
 
     def train(models: Sequence[Any], seeds: Sequence[int], marks: Sequence[Marks]) -> None:
         members = [
-            Member(
-                model, Feed.of(model, rows, size.batch, None), seed, range(size.epochs), [mark]
-            )
+            Member(model, Feed.of(model, rows, size.batch, None), seed, range(size.epochs), [mark])
             for model, seed, mark in zip(models, seeds, marks, strict=True)
         ]
         if lanes.train(members):
@@ -294,9 +292,7 @@ def line(kind: str, policy: str, row: Row, *, stock: Row, lane: Row) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def compared(
-    kind: str, policy: str, size: Size, sizes: Sequence[int], ends_at: float
-) -> list[str]:
+def compared(kind: str, policy: str, size: Size, sizes: Sequence[int], ends_at: float) -> list[str]:
     """Print the lines of one network in one precision; returns what the time left out."""
     keras.config.set_dtype_policy(policy)
     rows = data(kind, size)

@@ -116,7 +116,7 @@ class JaxEngine(Engine):
             tuple(_spec(v.value) for part in _parts(model) for v in part),
         )
         parts = [p for p in (steps.train, steps.train_last, steps.test, steps.test_last) if p]
-        numbers = np.concatenate([np.asarray(p.tape.numbers, np.float64) for p in parts])
+        numbers = np.concatenate([np.asarray(p.tape.numbers, np.float32) for p in parts])
         texts = [f"{p.tape.text()} {p.logs} {p.takes}" for p in parts]
         return Trace(digest(*texts), numbers, steps)
 

@@ -45,6 +45,7 @@ class _Step:
             tensors that stand for them.
         constants: Names of the scalar constants that are inputs, with their types.
         logs: Names of the logged values with those of their tensors.
+        source: What it was traced into; with it the functions would go that its loops call.
     """
 
     graph: Any
@@ -52,6 +53,7 @@ class _Step:
     captured: tuple[tuple[Any, str], ...]
     constants: tuple[tuple[str, Any], ...]
     logs: tuple[tuple[str, str], ...]
+    source: Any
 
     def inline(self, batch: Sequence[Any], numbers: Any) -> list[Any]:
         """Put the step into the graph that is being built; its logs are returned."""
@@ -132,6 +134,7 @@ def _traced(model: Any, step: Any, batch: tuple[Any, ...]) -> tuple[_Step, str, 
         captured,
         tuple(constants),
         logged,
+        graph,
     )
     signature = GraphText(nodes.library).of(nodes.node, places, [name for _, name in logged])
     return step_, digest(signature, *(name for name, _ in logged)), np.asarray(numbers)

@@ -118,6 +118,19 @@ def rnn(number: float) -> Any:
     return _compiled(model, keras.optimizers.Adam(0.01, global_clipnorm=number))
 
 
+def plain_rnn(number: float) -> Any:
+    """Recurrence without masks or dropout inside."""
+    model = keras.Sequential(
+        [
+            keras.Input((6, 2)),
+            keras.layers.LSTM(5),
+            keras.layers.Dropout(number),
+            keras.layers.Dense(NUM_CLASSES),
+        ]
+    )
+    return _compiled(model)
+
+
 def scheduled(number: float) -> Any:
     """A schedule, averaged weights, summed gradients, a loss of the user's."""
     schedule = keras.optimizers.schedules.CosineDecay(0.05 * number, 40, alpha=0.1 * number)
@@ -180,6 +193,7 @@ NETWORKS: dict[str, tuple[Callable[[float], Any], Callable[[], TrainingData]]] =
     "normalized": (normalized, lambda: _data((6,))),
     "cnn": (cnn, lambda: _data((8, 8, 1))),
     "rnn": (rnn, lambda: _data((7,), integers=12)),
+    "plain_rnn": (plain_rnn, lambda: _data((6, 2))),
     "scheduled": (scheduled, lambda: _data((6,))),
     "mixed": (mixed, lambda: _data((6,))),
     "two_inputs": (two_inputs, _two),

@@ -12,12 +12,16 @@ import pytest
 
 
 @pytest.mark.slow
-def test_the_promises_marked_so_hold_on_jax(root: Path) -> None:
-    """The marked tests of this room pass with JAX as the backend of Keras."""
+@pytest.mark.parametrize(
+    ("rooms", "at_least"),
+    [("tests/training", 16), ("tests/execution", 20), ("tests/tuning", 7)],
+)
+def test_the_promises_marked_so_hold_on_jax(root: Path, rooms: str, at_least: int) -> None:
+    """The marked tests of a room pass with JAX as the backend of Keras."""
     pytest.importorskip("jax")
     plain = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *plain, "-m", "jax", "tests/training"],
+        [sys.executable, "-m", "pytest", *plain, "-m", "jax", rooms],
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         cwd=root,
         capture_output=True,
@@ -28,4 +32,4 @@ def test_the_promises_marked_so_hold_on_jax(root: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
-    assert int(passed[1]) >= 16
+    assert int(passed[1]) >= at_least
