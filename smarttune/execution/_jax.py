@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,9 @@ CACHED_FROM = 0.3  # ours: seconds of compiling from which a program is kept for
 
 # Where the data stand among the arguments of a compiled function, and the weights among the data.
 _DATA, _WEIGHT = 2, 2
+_OWN = (0, 1, 3)  # arguments of which each trial has its own: state, numbers, order
+
+_COMPILER = ThreadPoolExecutor(1, thread_name_prefix="compiler")
 
 State = list[Any]  # the arrays of a model, its optimizer and its metrics, in this order
 
@@ -198,7 +200,7 @@ class _Program(Program):
         self.batch_size, self.num_steps = feed.batch_size, feed.num_steps
         self.test_size = feed.validation_batch_size
         self._compiled: dict[str, Future[Any]] = {}
-        self._compiler = ThreadPoolExecutor(1, thread_name_prefix="compiler")
+        self._latest: dict[tuple[str, int], Future[Any]] = {}  # by function and trials at once
 
     def check(self, feed: Feed) -> None:
         """Play the tapes once, without computing anything."""
@@ -229,18 +231,24 @@ class _Program(Program):
 
     def call(self, name: str, size: int, *arguments: Any) -> Any:
         """Run a function for so many trials, once it is compiled."""
-        return self._wanted(name, size, arguments).result()(*arguments)
+        first = (name, size) not in self._latest
+        compiled = self._wanted(name, size, _specs(arguments))
+        result = compiled.result()(*arguments)
+        if first and size > 1:  # trials will end, and those left need less
+            smaller = SIZES[SIZES.index(size) - 1]
+            self._wanted(name, smaller, _shrunk(_specs(arguments), smaller))
+        return result
 
-    def prepare(self, name: str, size: int, *arguments: Any) -> bool:
-        """See that a function gets compiled; returns whether it is."""
-        return self._wanted(name, size, arguments).done()
+    def is_compiled(self, size: int) -> bool:
+        """Whether so many trials can go on at once."""
+        found = [self._latest.get((name, size)) for name in ("train", "test")]
+        return all(future is not None and future.done() for future in found)
 
-    def _wanted(self, name: str, size: int, arguments: tuple[Any, ...]) -> Future[Any]:
-        specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    def _wanted(self, name: str, size: int, specs: tuple[Any, ...]) -> Future[Any]:
         key = f"{name} {size} {specs}"
         if key not in self._compiled:
-            function = partial(self._compile, name, size, specs)
-            self._compiled[key] = self._compiler.submit(function)
+            self._compiled[key] = _COMPILER.submit(self._compile, name, size, specs)
+        self._latest[name, size] = self._compiled[key]
         return self._compiled[key]
 
     def _compile(self, name: str, size: int, specs: tuple[Any, ...]) -> Any:
@@ -310,6 +318,26 @@ class _Program(Program):
         """The numbers of each step."""
         ends = np.cumsum(self.steps.sizes)[:-1]
         return list(jax.numpy.split(numbers, ends))
+
+
+def _specs(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Shapes and types of the arguments of a compiled function."""
+    specs: tuple[Any, ...]
+    specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), arguments)
+    return specs
+
+
+def _shrunk(specs: tuple[Any, ...], size: int) -> tuple[Any, ...]:
+    """The same for fewer trials: of what each of them has its own."""
+
+    def shrunk(spec: Any) -> Any:
+        leading = () if size == 1 else (size,)
+        return jax.ShapeDtypeStruct((*leading, *spec.shape[1:]), spec.dtype)
+
+    data = tuple(shrunk(s) if i == _WEIGHT else s for i, s in enumerate(specs[_DATA]))
+    own = [jax.tree.map(shrunk, specs[i]) for i in _OWN if i < len(specs)]
+    state, numbers, *order = own
+    return (state, numbers, data, *order, *specs[_DATA + 1 + len(order) :])
 
 
 class _Session(Session):
@@ -422,9 +450,9 @@ class _Session(Session):
         for name in ("models", "feeds", "rows", "lanes"):
             values = getattr(self, name)
             setattr(self, name, [values[i] for i in trials])
-        smaller = next((s for s in SIZES if s >= len(trials)), self.size)
-        if trials and smaller < self.size:
-            self._shrink(smaller)
+        for size in SIZES:
+            if trials and len(trials) <= size < self.size and self.program.is_compiled(size):
+                self._shrink(size)
         self._show()
 
     def _shrink(self, size: int) -> None:

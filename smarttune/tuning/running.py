@@ -143,7 +143,7 @@ class TrialRunner:
         stopped = task.plan.parent is not None and task.plan.parent.message == EARLY_STOPPING
         left = left_of(self.run, task.trial_id, configuration(task), task.plan)
         alone = stopped or left is not None or self.executions > 1
-        return given.arrays is not None and self.policy.growth is None and not alone
+        return given.arrays is not None and not alone and self._growth(task, task.plan) is None
 
     def _tried_together(self, begun: Mapping[str, _Begun]) -> list[Member]:
         """Train trials together; returns those that must be trained alone, all if it fails."""

@@ -124,6 +124,34 @@ def test_trials_together_have_the_curves_of_fit(name: str) -> None:
         assert_same(curve.logs, by_fit(model, data, seed, range(length)))
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="one trial at a time elsewhere")
+def test_trials_that_are_left_go_on_in_a_smaller_program() -> None:
+    """When three of four trials have ended, the last one ends as if it had trained alone."""
+    from smarttune.execution import _jax
+
+    build, data = NETWORKS["mlp"][0], NETWORKS["mlp"][1]()
+    lanes, sizes = Lanes("fused"), []
+    call = _jax._Program.call
+
+    def counted(program: Any, name: str, size: int, *arguments: Any) -> Any:
+        sizes.append(size)
+        return call(program, name, size, *arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(_jax._Program, "call", counted)
+        for _ in range(2):  # the second time the smaller program is there for certain
+            trials = [
+                member(built(build, 0.3, seed), data, seed, range(4 if seed == 3 else 1))
+                for seed in range(4)
+            ]
+            assert lanes.train([one for one, _ in trials]) == []
+            _jax._COMPILER.submit(int).result()
+    assert sizes[-6:] == [1] * 6
+    for seed, (_, curve) in enumerate(trials):
+        wanted = by_fit(built(build, 0.3, seed), data, seed, range(4 if seed == 3 else 1))
+        assert_same(curve.logs, wanted)
+
+
 @pytest.mark.parametrize("first", ["fit", "compiled"])
 @pytest.mark.parametrize("name", ["mlp", "normalized"])
 def test_a_state_goes_on_in_another_lane(name: str, first: str) -> None:
