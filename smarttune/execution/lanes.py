@@ -17,7 +17,17 @@ import keras
 import numpy as np
 
 from smarttune.execution.fit import TrainingData
-from smarttune.execution.program import Engine, Entrant, Feed, Program, Trace, Unsupported, digest
+from smarttune.execution.program import (
+    Engine,
+    Entrant,
+    Feed,
+    Program,
+    Trace,
+    Unsupported,
+    digest,
+    first_line,
+    leaves,
+)
 from smarttune.execution.structure import Forms, Structure, structure_of
 from smarttune.execution.together import Member, Pace, train_together
 from smarttune.training.checkpoint import set_state, state_of
@@ -127,6 +137,9 @@ class Lanes:
         except Unsupported as reason:
             self._tell("fit", str(reason))
             return None
+        except Exception as error:  # noqa: BLE001 -- whatever a trace trips over, `fit` trains it
+            self._tell("fit", f"it cannot be compiled ({first_line(error)})")
+            return None
         known = self._programs[key]
         self._programs.move_to_end(key)
         if known.fit_is_faster:
@@ -221,6 +234,9 @@ def _check(member: Member) -> None:
         Unsupported: If something does.
     """
     model = member.model
+    for part in member.feed.batch(np.arange(1)):
+        if not all(isinstance(array, np.ndarray) for _, array in leaves(part)):
+            raise Unsupported("its batches are no plain arrays")
     stock = keras.callbacks.Callback
     for callback in member.callbacks:
         within = any(
@@ -259,20 +275,22 @@ def _probe(known: _Known, entrant: Entrant, epochs: range) -> str:
     steps = min(PROBE_STEPS, feed.num_steps)
     order = np.arange(len(feed.data.y))
     before = state_of(model)
-    session = known.program.enter([entrant])
-    session.train([order], 0, steps)
-    began = time.monotonic()
-    session.train([order], 0, steps)
-    compiled = (time.monotonic() - began) / steps
-    session.close()
-    why = ""
-    if compiled >= HEAVY_STEP and compiled * feed.num_steps * len(epochs) >= WORTH_PROBING:
+    try:
+        session = known.program.enter([entrant])
+        session.train([order], 0, steps)
+        began = time.monotonic()
+        session.train([order], 0, steps)
+        compiled = (time.monotonic() - began) / steps
+        session.close()
+        if compiled < HEAVY_STEP or compiled * feed.num_steps * len(epochs) < WORTH_PROBING:
+            return ""
         stock = _fit_step(model, feed, steps)
-        if stock < compiled:
-            why = f"`fit` takes {stock / compiled:.2f} of the time of a compiled program"
-    set_state(model, before)
-    model.reset_metrics()
-    return why
+    finally:
+        set_state(model, before)
+        model.reset_metrics()
+    if stock >= compiled:
+        return ""
+    return f"`fit` takes {stock / compiled:.2f} of the time of a compiled program"
 
 
 def _fit_step(model: Any, feed: Feed, steps: int) -> float:
