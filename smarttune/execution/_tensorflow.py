@@ -8,6 +8,7 @@ its variables. The dimension of the batch stays free, so one program takes every
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager.context import function_executor_type
 from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
 from smarttune.execution._graphs import GraphText, is_lifted
@@ -32,6 +34,13 @@ from smarttune.execution.program import (
 )
 from smarttune.execution.residence import Residence
 from smarttune.training.checkpoint import set_state, state_of
+
+# ours: multiplications of a step, up to which its operations are so short that handing each to
+# another thread takes longer than running them in a row (half as long again on two cores).
+SHORT_STEP = 3e7
+
+# What has a body; such steps cannot run in a row.
+_BRANCHING = frozenset({"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"})
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class TensorFlowEngine(Engine):
 
     def program(self, trace: Trace, model: Any, feed: Feed) -> Program:
         """A program around the model, which becomes its host."""
-        return _Program(trace, model, self._rows)
+        return _Program(trace, model, self._rows, _executor(trace.steps, model, feed))
 
     def shapes(self, feed: Feed) -> str:
         """Shapes of one sample; one program takes all batch sizes."""
@@ -162,10 +171,21 @@ def _place(outside: Any, own: dict[int, str]) -> str:
     return f"constant {hashlib.sha256(outside.numpy().tobytes()).hexdigest()}"
 
 
+def _executor(steps: tuple[_Step, _Step], model: Any, feed: Feed) -> str:
+    """How TensorFlow runs the operations of these steps; "" as it always does."""
+    nodes = [n for s in steps for n in s.graph.node]
+    functions = [f for s in steps for f in s.graph.library.function]
+    if functions or any(node.op in _BRANCHING for node in nodes):
+        return ""
+    size = sum(math.prod(v.shape) for v in model.trainable_variables)
+    reused = any(len(v.shape) > 2 for v in model.trainable_variables)  # as convolutions do
+    return "" if reused or size * feed.batch_size > SHORT_STEP else "SINGLE_THREADED_EXECUTOR"
+
+
 class _Program(Program):
-    def __init__(self, trace: Trace, host: Any, rows: Residence) -> None:
+    def __init__(self, trace: Trace, host: Any, rows: Residence, executor: str) -> None:
         self.steps: tuple[_Step, _Step] = trace.steps
-        self.host, self.rows = host, rows
+        self.host, self.rows, self.executor = host, rows, executor
         self.train = tf.function(self._train, autograph=False, reduce_retracing=True)
         self.validate = tf.function(self._validate, autograph=False, reduce_retracing=True)
 
@@ -175,11 +195,12 @@ class _Program(Program):
         data, order, _ = rows.training(np.arange(len(feed.data.y)), 0, feed.batch_size)
         numbers = [tf.zeros(len(step.constants), tf.float64) for step in self.steps]
         size = tf.constant(feed.batch_size)
+        order = tf.constant(order, tf.int32)
         try:
-            order = tf.constant(order, tf.int32)
-            self.train.get_concrete_function(numbers[0], data, order, size, size, size)
-            for piece in rows.validation():
-                self.validate.get_concrete_function(numbers[1], piece, size)
+            with function_executor_type(self.executor):
+                self.train.get_concrete_function(numbers[0], data, order, size, size, size)
+                for piece in rows.validation():
+                    self.validate.get_concrete_function(numbers[1], piece, size)
         except Exception as error:
             raise Unsupported(f"its loop cannot be built ({first_line(error)})") from error
 
@@ -260,14 +281,17 @@ class _Session(Session):
         data, rows, first = self.rows.training(order, start * size, stop * size)
         places = tf.constant(first), tf.constant(min(first + num_rows, len(rows)))
         rows = tf.constant(rows, tf.int32)
-        losses, last = self.program.train(self.numbers[0], data, rows, *places, tf.constant(size))
+        arguments = self.numbers[0], data, rows, *places, tf.constant(size)
+        with function_executor_type(self.program.executor):
+            losses, last = self.program.train(*arguments)
         return losses.numpy()[None], [self._named(0, last)]
 
     def validate(self) -> list[dict[str, float]]:
         """Run all validation batches, in pieces where they are not in memory."""
         size = tf.constant(self.feed.validation_batch_size)
         for data in self.rows.validation():
-            last = self.program.validate(self.numbers[1], data, size)
+            with function_executor_type(self.program.executor):
+                last = self.program.validate(self.numbers[1], data, size)
         return [self._named(1, last)]
 
     def _named(self, step: int, last: Any) -> dict[str, float]:
