@@ -132,15 +132,26 @@ def plain_rnn(number: float) -> Any:
 
 
 def scheduled(number: float) -> Any:
-    """A schedule, averaged weights, summed gradients, a loss of the user's."""
+    """A schedule, averaged weights, a loss of the user's."""
     schedule = keras.optimizers.schedules.CosineDecay(0.05 * number, 40, alpha=0.1 * number)
-    optimizer = keras.optimizers.Adam(
-        schedule, use_ema=True, ema_momentum=0.9, gradient_accumulation_steps=2
-    )
+    optimizer = keras.optimizers.Adam(schedule, use_ema=True, ema_momentum=0.9)
     model = keras.Sequential(
         [keras.Input((6,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(NUM_CLASSES)]
     )
     return _compiled(model, optimizer, smoothing=True)
+
+
+def summed(number: float) -> Any:
+    """Gradients of two batches are summed."""
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(8, "relu"),
+            keras.layers.Dropout(number),
+            keras.layers.Dense(NUM_CLASSES),
+        ]
+    )
+    return _compiled(model, keras.optimizers.Adam(0.01, gradient_accumulation_steps=2))
 
 
 def mixed(number: float) -> Any:
@@ -195,6 +206,7 @@ NETWORKS: dict[str, tuple[Callable[[float], Any], Callable[[], TrainingData]]] =
     "rnn": (rnn, lambda: _data((7,), integers=12)),
     "plain_rnn": (plain_rnn, lambda: _data((6, 2))),
     "scheduled": (scheduled, lambda: _data((6,))),
+    "summed": (summed, lambda: _data((6,))),
     "mixed": (mixed, lambda: _data((6,))),
     "two_inputs": (two_inputs, _two),
     "own": (own, lambda: _data((6,))),

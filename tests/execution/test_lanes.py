@@ -315,7 +315,7 @@ def test_what_no_program_can_take_is_left_to_fit(build: Any, callback: Any, reas
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        ({"name": "quick"}, "executor: received `quick`"),
+        ({"name": "quick"}, "executor: `quick`"),
         ({"workers": 0}, "workers"),
         ({"name": "fused", "address": "auto"}, "address"),
     ],
