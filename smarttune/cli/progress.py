@@ -93,6 +93,9 @@ class PlainView:
     def _batch_cut(self, event: Mapping[str, Any]) -> str:
         return f"trial {event['trial_id']}: {event['text']}"
 
+    def _lane_chosen(self, event: Mapping[str, Any]) -> str:
+        return f"Lane {event['lane']}: {event['reason']}"
+
     def _worker_lost(self, event: Mapping[str, Any]) -> str:
         return f"Warning: {event['text']}"
 

@@ -126,6 +126,12 @@ class Lanes:
             self._arrays = given, make()
         return self._arrays[1]
 
+    def release(self) -> None:
+        """Forget all programs, with the models and the data that they hold on the device."""
+        self._programs.clear()
+        self._arrays = None
+        self._engine = False
+
     # One trial.
 
     def _entrant(self, member: Member) -> tuple[str, Entrant] | None:

@@ -155,7 +155,7 @@ class TrialRunner:
         except Exception as error:  # noqa: BLE001 -- alone each meets its own error again
             if self.note is not None:
                 self.note("warning", text=f"trials could not train together ({error})")
-            release_memory()
+            self._release()
             return members
 
     def _ended(self, one: _Begun, given: Given) -> TrialRecord:
@@ -198,7 +198,7 @@ class TrialRunner:
                 return with_costs(record, self.objective, model, given.args)
             # Only here is the error gone, whose traceback holds the model, and so is its memory.
             watcher = None
-            release_memory()
+            self._release()
             plan = self._cut(task, plan)
 
     def _train(self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, given: Given) -> Any:
@@ -221,6 +221,12 @@ class TrialRunner:
             build_like(self.run, model, plan.parent.trial_id)
             set_state(model, restore_state(self.run.state_path(plan.parent.trial_id)))
         return model, was_built
+
+    def _release(self) -> None:
+        """Free what is left of trials, programs included."""
+        if self.lanes is not None:
+            self.lanes.release()
+        release_memory()
 
     def _checked(self, model: Any) -> Any:
         """Return a model; refuse what `build` must not return, and models that are too large.
