@@ -176,8 +176,8 @@ class Ranking:
 
     def __init__(self, objective: Objective, records: Iterable[TrialRecord] = ()) -> None:
         self._sign = -1.0 if objective.direction == "max" else 1.0
-        self._places: list[tuple[float, str]] = []
-        self._records: dict[str, TrialRecord] = {}
+        self._ranked: list[TrialRecord] = []
+        self._by_id: dict[str | None, TrialRecord] = {}
         self._continued: set[str | None] = set()
         for record in records:
             self.add(record)
@@ -187,15 +187,16 @@ class Ranking:
         if not record.is_scored:
             return
         self._continued.add(record.parent)
-        if (parent := self._records.pop(record.parent or "", None)) is not None:
-            del self._places[bisect.bisect_left(self._places, self._place(parent))]
+        if (parent := self._by_id.pop(record.parent, None)) is not None:
+            place = bisect.bisect_left(self._ranked, self._place(parent), key=self._place)
+            del self._ranked[place]
         if record.trial_id not in self._continued:
-            self._records[record.trial_id] = record
-            bisect.insort(self._places, self._place(record))
+            self._by_id[record.trial_id] = record
+            bisect.insort(self._ranked, record, key=self._place)
 
     def top(self, num: int) -> list[TrialRecord]:
         """The best trials, the very best first."""
-        return [self._records[trial_id] for _, trial_id in self._places[:num]]
+        return self._ranked[:num]
 
     def _place(self, record: TrialRecord) -> tuple[float, str]:
         return self._sign * (record.score or 0.0), record.trial_id
