@@ -6,6 +6,7 @@ read from files, are brought piece by piece; while one piece trains, the next on
 
 from __future__ import annotations
 
+import abc
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,20 +48,20 @@ class Residence:
         if not all(map(in_memory, parts)) or size > RESIDENT_BYTES:
             return StreamedRows(feed, self.put, self._reader)
         if feed.data not in self._of:
-            x, y, x_validation, y_validation = (self._placed(part) for part in parts)
+            x, y, x_validation, y_validation = (_placed(part, self.put) for part in parts)
             self._of[feed.data] = (x, y), (x_validation, y_validation)
         training, validation = self._of[feed.data]
         return ResidentRows(
             training if weight is None else (*training, self.put(weight)), validation
         )
 
-    def _placed(self, x: Any) -> Any:
-        if isinstance(x, Mapping):
-            return {name: self.put(array) for name, array in x.items()}
-        return self.put(x)
+
+def _placed(x: Any, put: Callable[[np.ndarray], Any]) -> Any:
+    """An array, or a dict of such, on the device."""
+    return {n: put(a) for n, a in x.items()} if isinstance(x, Mapping) else put(x)
 
 
-class Rows:
+class Rows(abc.ABC):
     """How rows get to the steps of a program.
 
     Attributes:
@@ -69,17 +70,17 @@ class Rows:
 
     steps_at_once: int | None = None
 
+    @abc.abstractmethod
     def training(self, order: np.ndarray, start: int, stop: int) -> tuple[Any, np.ndarray, int]:
         """Training rows for places `start` to `stop` of an order.
 
         Returns:
             Arrays, an order of their rows, and where in it to begin.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def validation(self) -> Iterator[Any]:
         """The validation rows, whole or in pieces of whole batches."""
-        raise NotImplementedError
 
 
 class ResidentRows(Rows):
@@ -132,18 +133,13 @@ class StreamedRows(Rows):
         return batch, np.arange(stop - start), 0
 
     def _read(self, order: np.ndarray, start: int, stop: int) -> Any:
-        return self._placed(self.feed.batch(order[start:stop]))
-
-    def _placed(self, batch: tuple[Any, ...]) -> Any:
-        return tuple(
-            {n: self.put(a) for n, a in part.items()}
-            if isinstance(part, Mapping)
-            else self.put(part)
-            for part in batch
-        )
+        return self._brought(self.feed.batch(order[start:stop]))
 
     def validation(self) -> Iterator[Any]:
         """Some batches at a time."""
         size = VALIDATION_BATCHES * self.feed.validation_batch_size
         for rows in chunks(len(self.feed.data.y_validation), size):
-            yield self._placed(self.feed.validation_batch(rows))
+            yield self._brought(self.feed.validation_batch(rows))
+
+    def _brought(self, batch: tuple[Any, ...]) -> Any:
+        return tuple(_placed(part, self.put) for part in batch)
