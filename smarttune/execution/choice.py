@@ -69,9 +69,17 @@ def chosen_executor(
             expected="the executor `ray`",
             mend="Leave the address out, or take --executor ray.",
         )
+    on_ray = name == "ray" or address is not None
+    if gpus_per_worker < 0 or (gpus_per_worker and not on_ray):
+        raise OptionError(
+            "gpus_per_worker",
+            received=f"{gpus_per_worker:g} with the executor `{name}`",
+            expected="0 or more, and the executor `ray`",
+            mend="Child processes share the GPUs by themselves; on a cluster take --executor ray.",
+        )
     if name in POOLS:
         return Executor("auto", name, workers, address, gpus_per_worker)
-    if address is not None:
+    if on_ray:
         return Executor("auto", "ray", workers, address, gpus_per_worker)
     return Executor(name, "processes" if workers > 1 else "", workers)
 

@@ -318,6 +318,8 @@ def test_what_no_program_can_take_is_left_to_fit(build: Any, callback: Any, reas
         ({"name": "quick"}, "executor: `quick`"),
         ({"workers": 0}, "workers"),
         ({"name": "fused", "address": "auto"}, "address"),
+        ({"name": "ray", "gpus_per_worker": -1.0}, "gpus_per_worker"),
+        ({"workers": 2, "gpus_per_worker": 0.5}, "gpus_per_worker"),
     ],
 )
 def test_what_contradicts_itself_is_refused(options: dict[str, Any], wrong: str) -> None:
