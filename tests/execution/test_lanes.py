@@ -82,7 +82,12 @@ def member(
     return Member(model, feed, seed, epochs, [curve, *callbacks]), curve
 
 
-def assert_same(curve: Sequence[Any], other: Sequence[Any], tolerance: float = 2e-4) -> None:
+ROUNDING = 2e-4  # of float32, over the epochs trained here
+# ours: bfloat16 keeps 8 bits, so that one result rounded otherwise is off by 2^-8 at its layer.
+HALF_ROUNDING = 2.0**-8
+
+
+def assert_same(curve: Sequence[Any], other: Sequence[Any], tolerance: float = ROUNDING) -> None:
     """Two curves agree up to rounding."""
     assert len(curve) == len(other)
     for logs, wanted in zip(curve, other, strict=True):
@@ -102,8 +107,8 @@ def test_a_compiled_trial_has_the_curve_of_fit(network: Any) -> None:
         one, curve = member(built(build, number, seed), data, seed)
         assert lanes.train([one]) == []
         model = built(build, number, seed)
-        wanted = by_fit(model, data, seed)
-        assert_same(curve.logs, wanted)
+        half = model.dtype_policy.compute_dtype != "float32"
+        assert_same(curve.logs, by_fit(model, data, seed), HALF_ROUNDING if half else ROUNDING)
     assert len(lanes._programs) == 1, chosen
 
 
