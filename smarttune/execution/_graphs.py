@@ -61,8 +61,14 @@ class GraphText:
             node, _, output = name.partition(":")
             return f"{sign}{places.get(node) or numbers[node]}:{output if output != '0' else ''}"
 
+        def inputs(node: Any) -> str:
+            # What must only have run before comes out of a set, in any order.
+            before = sorted(tensor(name) for name in node.input if name.startswith("^"))
+            given = [tensor(name) for name in node.input if not name.startswith("^")]
+            return ", ".join([*given, *before])
+
         lines = [
-            f"{places.get(node.name, node.op)}({', '.join(map(tensor, node.input))})"
+            f"{places.get(node.name, node.op)}({inputs(node)})"
             f"{self._attributes(node, lifted=lifts and is_lifted(node))}"
             for node in nodes
         ]

@@ -59,10 +59,12 @@ class Structure(NamedTuple):
     Attributes:
         key: Hash of all that is not a leaf.
         leaves: The floats that may differ between trials of one structure, in a fixed order.
+        family: Hash of the same without its whole numbers, such as widths; "" if there is none.
     """
 
     key: str
     leaves: tuple[float, ...]
+    family: str = ""
 
 
 class _Candidate(NamedTuple):
@@ -188,7 +190,11 @@ class _Made:
 
 
 class _Learnt:
-    """What is known of the programs of one structure."""
+    """What is known of the programs of one structure, or of the numbers of a family.
+
+    Args:
+        signature: Of the programs; "" for those of a family, which are of several.
+    """
 
     def __init__(self, signature: str) -> None:
         self.signature = signature
@@ -205,6 +211,11 @@ class _Learnt:
 
     def learn(self, leaves: tuple[float, ...], values: np.ndarray) -> None:
         """Take in a trace; give up where it contradicts what was known."""
+        other = next(iter(self.samples.items()), (leaves, values))
+        if (len(leaves), len(values)) != (len(other[0]), len(other[1])):
+            self.give_up()
+        if self.given_up:
+            return
         told = None if self.fit is None else self.fit.numbers(np.array(leaves))
         known = [one for one in (told, self.samples.get(leaves)) if one is not None]
         if any(not _equal(one, values) for one in known):
@@ -240,12 +251,17 @@ class Forms:
     three values before it may take a fourth; and one prediction in 16 is withheld, so that its
     trial is traced. A trace that contradicts ends all predictions for its structure.
 
+    Structures of one family, such as networks of several widths, learn together: once it is known
+    how their numbers follow, the first trace of a further one puts that to the test, and no second
+    one is needed.
+
     What a program depends on beside the model, such as the shapes of its batches, belongs in the
     key: `structure._replace(key=f"{structure.key}/{shapes}")`.
     """
 
     def __init__(self) -> None:
         self._learnt: dict[str, _Learnt] = {}
+        self._families: dict[str, _Learnt] = {}
 
     def learn(self, structure: Structure, signature: str, numbers: np.ndarray) -> None:
         """Take in what a trace gave.
@@ -256,27 +272,33 @@ class Forms:
             numbers: The scalar floats in the program, shape (numbers,). Those that are no
                 float32 cannot be told.
         """
-        key, leaves = structure
         values = np.array(numbers, np.float32).reshape(-1)
-        known = self._learnt.pop(key, None) or _Learnt(signature)
-        self._learnt[key] = known  # the latest comes last
-        if len(self._learnt) > MAX_KEYS:
-            del self._learnt[next(iter(self._learnt))]
-        if known.given_up:
-            return
-        other = next(iter(known.samples.items()), (leaves, values))
-        unlike = (len(leaves), len(values)) != (len(other[0]), len(other[1]))
+        known = _latest(self._learnt, structure.key, signature)
         doubles = not np.array_equal(values, np.ravel(numbers), equal_nan=True)
-        if signature != known.signature or unlike or doubles or len(values) > MAX_NUMBERS:
+        if signature != known.signature or doubles or len(values) > MAX_NUMBERS:
             known.give_up()
-        else:
-            known.learn(leaves, values)
+            return
+        known.learn(structure.leaves, values)
+        if structure.family:
+            _latest(self._families, structure.family, "").learn(structure.leaves, values)
 
     def predict(self, structure: Structure) -> tuple[str, np.ndarray] | None:
         """Signature and numbers, float32, of a program; None if the model must be traced."""
         known = self._learnt.get(structure.key)
-        told = None if known is None else known.predict(structure.leaves)
-        return None if known is None or told is None else (known.signature, told)
+        if known is None or known.given_up:
+            return None
+        told = known.predict(structure.leaves) if known.fit is not None else None
+        if known.fit is None and structure.family in self._families:
+            told = self._families[structure.family].predict(structure.leaves)
+        return None if told is None else (known.signature, told)
+
+
+def _latest(learnt: dict[str, _Learnt], key: str, signature: str) -> _Learnt:
+    """What is known of a key, which becomes the last one to be forgotten."""
+    known = learnt[key] = learnt.pop(key, None) or _Learnt(signature)
+    if len(learnt) > MAX_KEYS:
+        del learnt[next(iter(learnt))]
+    return known
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

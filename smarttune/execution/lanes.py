@@ -162,7 +162,8 @@ class Lanes:
         shapes = engine.shapes(feed)
         structure = structure_of(model)
         if structure is not None:
-            structure = Structure(digest(structure.key, shapes), structure.leaves)
+            key, leaves_, family = structure
+            structure = Structure(digest(key, shapes), leaves_, digest(family, shapes))
             predicted = self._forms.predict(structure)
             if predicted is not None and predicted[0] in self._programs:
                 return predicted

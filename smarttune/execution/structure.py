@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import re
 import sys
 import types
 import warnings
@@ -72,6 +73,7 @@ _CALLABLE = (
     partial,
 )
 _PLAIN = frozenset((type(None), type(...), bool, int, str, slice))
+_WHOLE_NUMBER = re.compile(r"\d+")
 NUM_CLASSES_KEPT = 512  # ours: more than Keras and SmartTune have
 
 
@@ -113,8 +115,13 @@ def _taken_apart(model: Any) -> Structure:
     writer.put_model(model)
     _put_variables(writer, model)
     _put_compiled(writer, model)
-    digest = hashlib.blake2b("\x1f".join(writer.words).encode(), digest_size=16)
-    return Structure(digest.hexdigest(), tuple(writer.leaves))
+    told = "\x1f".join(writer.words)
+    family = _WHOLE_NUMBER.sub("#", told)
+    return Structure(_hash(told), tuple(writer.leaves), _hash(family))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 class _Writer:

@@ -15,6 +15,8 @@ from smarttune.errors import OptionError
 
 # What XLA reads when JAX first touches a GPU; later changes are ignored.
 XLA_FLAG = "--xla_gpu_deterministic_ops"
+# Seeds that this process has had.
+_seeded: set[int] = set()
 # keras.utils.set_random_seed hands the seed to NumPy, which takes 32 bits without a sign.
 LARGEST_SEED = 2**32 - 1
 
@@ -61,6 +63,33 @@ def make_deterministic(seed: int) -> None:
         )
     keras.utils.set_random_seed(seed)
     switch()
+
+
+def seed_everything(seed: int, *, goes_on: bool = False) -> None:
+    """Do what `keras.utils.set_random_seed` does, and let compiled functions live where they may.
+
+    Seeded, TensorFlow forgets the kernels of everything that it has run, for a random operation
+    that counts its draws must begin anew. Making those of a training step again takes as long as
+    some epochs of a small network. A kernel knows its seed, so with one that this process has not
+    had there is none to forget.
+
+    Args:
+        seed: 0 to 4294967295.
+        goes_on: Whether what follows goes on with a training of this seed, so that nothing has to
+            begin anew.
+    """
+    if (seed in _seeded and not goes_on) or keras.backend.backend() != "tensorflow":
+        keras.utils.set_random_seed(seed)
+        return
+    _seeded.add(seed)
+    from tensorflow.python.eager import context
+
+    running = context.context()
+    handle, running._context_handle = running._context_handle, None  # noqa: SLF001 -- see above
+    try:
+        keras.utils.set_random_seed(seed)
+    finally:
+        running._context_handle = handle  # noqa: SLF001
 
 
 def _need_the_flag() -> None:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -19,6 +18,7 @@ from smarttune.data.series import SeriesContent
 from smarttune.execution import fit_arrays
 from smarttune.training import WindowedStopping
 from smarttune.training.averaging import AveragedWeights
+from smarttune.training.determinism import seed_everything
 from smarttune.trials import TrialRecord
 from smarttune.tuning.adapting import DECLINED, LENGTH, adaptations
 from smarttune.tuning.budget import Clock
@@ -248,7 +248,7 @@ def trained(  # noqa: PLR0913 -- as above
     Returns:
         The model after its last epoch.
     """
-    keras.utils.set_random_seed(seed)
+    seed_everything(seed)
     hypermodel, parts = job.hypermodel(), record.num_micro_batches
     hypermodel.prepare(seed, parts)
     model = hypermodel.build_from(record.values)

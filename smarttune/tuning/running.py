@@ -24,6 +24,7 @@ from smarttune.execution.together import Member
 from smarttune.training import WindowedStopping, restore_state
 from smarttune.training.averaging import AveragedWeights
 from smarttune.training.checkpoint import set_state
+from smarttune.training.determinism import seed_everything
 from smarttune.trials import TrialRecord
 from smarttune.tuning.budget import Clock
 from smarttune.tuning.checkpoints import build_like, copy_trial, keep_build, keep_trial
@@ -211,7 +212,7 @@ class TrialRunner:
 
     def _prepared(self, task: TrialTask, plan: TrialPlan) -> tuple[Any, bool]:
         """A trial's model as it shall start, and whether it was built before its first batch."""
-        keras.utils.set_random_seed(plan.seed)
+        seed_everything(plan.seed, goes_on=plan.epochs.start > 0)
         if hasattr(self.hypermodel, "prepare"):
             self.hypermodel.prepare(plan.seed, plan.num_micro_batches)
         model = (self.build or self.hypermodel.build)(task.hyperparameters)

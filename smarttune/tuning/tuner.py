@@ -57,7 +57,7 @@ class SmartTuner(RecordedTuner):
         directory: With `project_name` the run directory; a run found there is resumed.
         project_name: See `directory`.
         run: An open run, instead of the two.
-        policy: How trials are trained.
+        policy: How trials are trained; with the oracle's seed if None.
         budget: What the search may spend beside what the oracle limits.
         on_event: Called with every event, epochs included.
         clock: Counts the time budget; made from `budget` if None.
@@ -105,7 +105,7 @@ class SmartTuner(RecordedTuner):
         if run is None:
             run = open_run(oracle, directory, project_name, overwrite=overwrite)
         self.run = run
-        self.policy = policy if policy is not None else TrialPolicy()
+        self.policy = policy or TrialPolicy(seed=getattr(oracle, "seed", None) or 0)
         self.budget = budget if budget is not None else Budget()
         self.on_event = on_event
         self.clock = clock if clock is not None else Clock(self.budget.seconds)

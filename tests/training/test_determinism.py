@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pytest
 
 from smarttune.errors import OptionError
 from smarttune.training import determinism
-from smarttune.training.determinism import LARGEST_SEED, make_deterministic
+from smarttune.training.determinism import LARGEST_SEED, make_deterministic, seed_everything
 
 # Trains twice from one seed and once from another; op determinism lasts as long as the process.
 PROGRAM = """
@@ -119,3 +121,37 @@ def test_other_backends_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(OptionError, match="tensorflow or jax"):
         make_deterministic(1)
+
+
+@pytest.mark.parametrize("seed", [20_241, 20_242])
+def test_seeding_gives_the_draws_of_keras(seed: int) -> None:
+    """For a new seed and again for the same one, every stream is the one that Keras begins."""
+
+    def draws(begin: Any) -> list[float]:
+        begin(seed)
+        drawn = [random.random(), np.random.normal(), keras.random.normal((2,))]  # noqa: NPY002
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            # Counts its draws in a kernel that knows the seed.
+            drawn += [tf.random.normal((2,)), tf.random.normal((2,))]
+        return [float(v) for one in drawn for v in np.ravel(keras.ops.convert_to_numpy(one))]
+
+    first, again = draws(seed_everything), draws(seed_everything)
+    assert first == again == draws(keras.utils.set_random_seed)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it forgets when seeded")
+def test_compiled_functions_outlive_a_new_seed() -> None:
+    """Neither a new seed nor a training that goes on makes TensorFlow forget its kernels."""
+    from tensorflow.python.eager import context
+
+    cleared: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(context.pywrap_tfe, "TFE_ContextClearCaches", cleared.append)
+        seed_everything(20_243)
+        assert not cleared
+        seed_everything(20_243, goes_on=True)
+        assert not cleared
+        seed_everything(20_243)
+        assert len(cleared) == 1
