@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,8 +123,12 @@ def _validation(model: Any, data: TrainingData) -> dict[str, Any]:
     return {"validation_data": _Batches(x, y, size)}
 
 
+@functools.cache
 def prepare_process() -> None:
-    """Spare the garbage collector what was imported; it never becomes garbage."""
+    """Spare the garbage collector what was imported; it never becomes garbage.
+
+    Only the first call does something: what a search has left must not be spared.
+    """
     gc.collect()
     gc.freeze()
 
