@@ -33,7 +33,6 @@ from smarttune.execution.program import (
     specs,
 )
 from smarttune.execution.residence import Residence
-from smarttune.training.checkpoint import set_state, state_of
 
 # ours: multiplications of a step, up to which its operations are so short that handing each to
 # another thread takes longer than running them in a row (half as long again on two cores).
@@ -150,15 +149,30 @@ def _traced(model: Any, step: Any, batch: tuple[Any, ...]) -> tuple[_Step, str, 
 
 
 def _variables(model: Any) -> list[Any]:
-    """All state of a compiled model, its metrics included."""
-    return [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    """What a trial brings along; metrics of a model that was not traced have no variables yet."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _copied(variables: Sequence[Any]) -> list[Any]:
+    """What variables hold. NumPy arrays, or `assign`, would take ten times as long."""
+    return [
+        tf.raw_ops.ReadVariableOp(resource=v.value.handle, dtype=v.value.dtype) for v in variables
+    ]
+
+
+def _put(variables: Sequence[Any], values: Sequence[Any]) -> None:
+    """Let variables hold what was copied from others of the same shapes."""
+    for variable, value in zip(variables, values, strict=True):
+        tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=value)
 
 
 def _places(model: Any) -> dict[int, str]:
     """Where each variable stands in the state of its model, by the identity of its handle."""
     return {
         id(v.value.handle): f"variable {i} {v.dtype} {tuple(v.shape)}"
-        for i, v in enumerate(_variables(model))
+        for i, v in enumerate([*_variables(model), *model.metrics_variables])
     }
 
 
@@ -186,6 +200,8 @@ class _Program(Program):
     def __init__(self, trace: Trace, host: Any, rows: Residence, executor: str) -> None:
         self.steps: tuple[_Step, _Step] = trace.steps
         self.host, self.rows, self.executor = host, rows, executor
+        host.reset_metrics()
+        self.fresh = _copied(host.metrics_variables)
         self.train = tf.function(self._train, autograph=False, reduce_retracing=True)
         self.validate = tf.function(self._validate, autograph=False, reduce_retracing=True)
 
@@ -262,8 +278,8 @@ class _Session(Session):
         host = program.host
         self.kept: list[Any] = []
         if self.own is not host:
-            self.kept = state_of(host)  # it is the model of a trial, too
-            set_state(host, state_of(self.own))
+            self.kept = _copied(_variables(host))  # it is the model of a trial, too
+            _put(_variables(host), _copied(_variables(self.own)))
         self.models = [host]
         split = len(program.steps[0].constants)
         numbers = np.asarray(entrant.numbers, np.float64)
@@ -300,13 +316,14 @@ class _Session(Session):
 
     def reset_metrics(self) -> None:
         """Begin to count metrics anew."""
-        self.program.host.reset_metrics()
+        _put(self.program.host.metrics_variables, self.program.fresh)
 
     def keep(self, trials: Sequence[int]) -> None:
         """Nothing: there is one trial."""
 
     def close(self) -> None:
         """Give the trial's own model its state."""
-        if self.own is not self.program.host:
-            set_state(self.own, state_of(self.program.host))
-            set_state(self.program.host, self.kept)
+        host = self.program.host
+        if self.own is not host:
+            _put(_variables(self.own), _copied(_variables(host)))
+            _put(_variables(host), self.kept)

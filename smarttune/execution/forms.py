@@ -295,7 +295,8 @@ class Forms:
 
 def _latest(learnt: dict[str, _Learnt], key: str, signature: str) -> _Learnt:
     """What is known of a key, which becomes the last one to be forgotten."""
-    known = learnt[key] = learnt.pop(key, None) or _Learnt(signature)
+    known = learnt.pop(key) if key in learnt else _Learnt(signature)
+    learnt[key] = known
     if len(learnt) > MAX_KEYS:
         del learnt[next(iter(learnt))]
     return known

@@ -29,7 +29,7 @@ from smarttune.execution.program import (
     leaves,
 )
 from smarttune.execution.structure import Forms, Structure, structure_of
-from smarttune.execution.together import Member, Pace, train_together
+from smarttune.execution.together import Member, Pace, overrides, train_together
 from smarttune.training.checkpoint import set_state, state_of
 
 # ours: programs that are kept, and the size of the models that they hold. A program takes some
@@ -244,12 +244,8 @@ def _check(member: Member) -> None:
     for part in member.feed.batch(np.arange(1)):
         if not all(isinstance(array, np.ndarray) for _, array in leaves(part)):
             raise Unsupported("its batches are no plain arrays")
-    stock = keras.callbacks.Callback
     for callback in member.callbacks:
-        within = any(
-            getattr(getattr(callback, name), "__func__", None) is not getattr(stock, name)
-            for name in _WITHIN_EPOCHS
-        )
+        within = overrides(callback, _WITHIN_EPOCHS)
         if within and not getattr(callback, "reads_only_losses", False):
             raise Unsupported(f"the callback {type(callback).__name__} acts within epochs")
     if model.run_eagerly:
