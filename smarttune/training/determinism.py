@@ -7,6 +7,10 @@ sums of floats depend on it. Backends have a switch for that, which costs time.
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -78,7 +82,11 @@ def seed_everything(seed: int, *, goes_on: bool = False) -> None:
         goes_on: Whether what follows goes on with a training of this seed, so that nothing has to
             begin anew.
     """
-    if (seed in _seeded and not goes_on) or keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow":
+        with nullcontext() if "tensorflow" in sys.modules else _tensorflow_left_out():
+            keras.utils.set_random_seed(seed)
+        return
+    if seed in _seeded and not goes_on:
         keras.utils.set_random_seed(seed)
         return
     _seeded.add(seed)
@@ -90,6 +98,22 @@ def seed_everything(seed: int, *, goes_on: bool = False) -> None:
         keras.utils.set_random_seed(seed)
     finally:
         running._context_handle = handle  # noqa: SLF001
+
+
+@contextmanager
+def _tensorflow_left_out() -> Iterator[None]:
+    """Keep Keras from importing TensorFlow for another backend, only to seed it.
+
+    It takes seconds and 300 MB, and who imports it later has to seed it anyway.
+    """
+    from keras.src.utils import rng_utils
+
+    found = rng_utils.tf
+    rng_utils.tf = SimpleNamespace(available=False)
+    try:
+        yield
+    finally:
+        rng_utils.tf = found
 
 
 def _need_the_flag() -> None:

@@ -155,3 +155,23 @@ def test_compiled_functions_outlive_a_new_seed() -> None:
         assert not cleared
         seed_everything(20_243)
         assert len(cleared) == 1
+
+
+def test_another_backend_is_seeded_without_tensorflow(root: Path) -> None:
+    """On JAX, seeding does not import TensorFlow, and gives the draws that Keras gives."""
+    pytest.importorskip("jax")
+    program = (
+        "import sys, random, keras, numpy as np\n"
+        "from smarttune.training.determinism import seed_everything\n"
+        "draws = lambda: [random.random(), np.random.normal(), *map(float, keras.random.normal((2,)))]\n"
+        "seed_everything(7); ours = draws()\n"
+        "assert 'tensorflow' not in sys.modules\n"
+        "keras.utils.set_random_seed(7); assert draws() == ours\n"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=root,
+        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
+        timeout=120,
+        check=True,
+    )
