@@ -6,7 +6,8 @@ A trial-epoch is one trial trained for one epoch, validated. Whole searches are 
 making the tuner to the return of `search`, with checkpoints and the record: random search over the
 same hypermodel on the same rows, KerasTuner's own on TensorFlow and `SmartTuner` with each lane on
 each backend. Each pair and system has a process of its own, whose start and imports do not count.
-*Cold* is the first search in it, compiling included, without programs kept from earlier processes;
+*Cold* is the first search in it, compiling included, without programs kept from earlier processes
+(`--kept` runs each system on JAX twice, so that the second finds what the first has kept on disk);
 *warm* is a second one with other seeds and the same lanes. Processor seconds are those of all
 threads and child processes.
 
@@ -202,14 +203,11 @@ def result_of(case: str, lane: str, backend: str, options: argparse.Namespace) -
     command += ["--as-peer"] * options.as_peer
     settings = {"KERAS_BACKEND": backend, "JAX_ENABLE_COMPILATION_CACHE": "false"}
     try:
-        ended = subprocess.run(
-            command,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=GRACE,
-            env=os.environ | settings,
-        )
+        with tempfile.TemporaryDirectory() as kept:
+            if options.kept and backend in BATCHED:
+                settings = {"KERAS_BACKEND": backend, "XDG_CACHE_HOME": kept}
+                _ended(command, settings)
+            ended = _ended(command, settings)
     except subprocess.TimeoutExpired:
         return Result(lane, backend, note="did not end")
     if ended.returncode:
@@ -220,6 +218,17 @@ def result_of(case: str, lane: str, backend: str, options: argparse.Namespace) -
     lost = 2 * trials - cold.trials - warm.trials
     said = "; ".join(found["said"])
     return Result(lane, backend, cold, warm, f"{lost} trials lost! {said}" if lost else said)
+
+
+def _ended(command: Sequence[str], settings: Mapping[str, str]) -> Any:
+    return subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=GRACE,
+        env=os.environ | settings,
+    )
 
 
 def systems(options: argparse.Namespace) -> list[tuple[str, str]]:
@@ -298,6 +307,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--as-peer", action="store_true", help="the lanes called as KerasTuner is")
+    parser.add_argument("--kept", action="store_true", help="with programs kept on disk")
     parser.add_argument("--verbose", action="store_true", help="also why which lane was taken")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # a pair, measured in this process
     options = parser.parse_args()

@@ -199,10 +199,10 @@ def mnist() -> Rows:
 
 
 CASES = {
-    "digits": Case(digits, dense, (64, 96), 10, 10, 32, 8, 20.0),
-    "cancer": Case(cancer, dense, (32, 48), 2, 10, 32, 8, 20.0),
-    "adult": Case(adult, dense, (192, 256), 2, 3, 128, 6, 5.0),
-    "series": Case(series, recurrent, (24, 32), 1, 5, 64, 6, 5.0),
+    "digits": Case(digits, dense, (64, 96), 10, 10, 32, 24, 20.0),
+    "cancer": Case(cancer, dense, (32, 48), 2, 10, 32, 24, 20.0),
+    "adult": Case(adult, dense, (192, 256), 2, 3, 128, 8, 5.0),
+    "series": Case(series, recurrent, (24, 32), 1, 5, 64, 8, 5.0),
     "small_pictures": Case(small_pictures, convolutional, (8, 12), 10, 5, 32, 6, 1.2),
     "mnist": Case(mnist, convolutional, (12, 16), 10, 3, 64, 4, 1.2),
 }

@@ -58,6 +58,26 @@ def _missing_backend(wanted: str) -> SmartTuneError:
 
 
 @contextlib.contextmanager
+def tensorflow_left_out() -> Iterator[None]:
+    """Keep Keras on another backend from importing TensorFlow, where it is installed.
+
+    Seeding and configurations would do so only to seed it, too, and to ask whether a value is
+    one of its kinds; the import takes seconds and 300 MB. Once somebody has imported it, nothing
+    is kept from anyone.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    from keras.src.utils.module_utils import tensorflow  # Keras's own way to ask for it
+
+    tensorflow._available = False  # noqa: SLF001
+    try:
+        yield
+    finally:
+        tensorflow._available = None  # noqa: SLF001
+
+
+@contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Swallow what C++ libraries write while they are imported; give it back on failure.
 

@@ -38,7 +38,7 @@ SIZES = (1, 4, 16, 64, 128)
 # ours: of the memory that is free when trials enter.
 MEMORY_SHARE = 0.5
 COPIES = 3  # states at a time: going in, inside, coming out
-CACHED_FROM = 0.3  # ours: seconds of compiling from which a program is kept for later processes
+CACHED_FROM = 0.1  # ours: seconds of compiling from which a program is kept for later processes
 
 # Where the data stand among the arguments of a compiled function, and the weights among the data.
 _DATA, _WEIGHT = 2, 2

@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from smarttune.backend import tensorflow_left_out
 from smarttune.execution.forms import Forms, Structure
 from smarttune.models.compiling import InRawUnits
 
@@ -96,7 +97,7 @@ def structure_of(model: Any) -> Structure | None:
         is not of a class of Keras or SmartTune, a function of the user's, a replaced method.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), tensorflow_left_out():
             # Keras warns so where it cannot serialize something well.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", UserWarning)

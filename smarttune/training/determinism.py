@@ -7,14 +7,11 @@ sums of floats depend on it. Backends have a switch for that, which costs time.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import keras
 
+from smarttune.backend import tensorflow_left_out
 from smarttune.errors import OptionError
 
 # What XLA reads when JAX first touches a GPU; later changes are ignored.
@@ -83,7 +80,7 @@ def seed_everything(seed: int, *, goes_on: bool = False) -> None:
             begin anew.
     """
     if keras.backend.backend() != "tensorflow":
-        with nullcontext() if "tensorflow" in sys.modules else _tensorflow_left_out():
+        with tensorflow_left_out():
             keras.utils.set_random_seed(seed)
         return
     if seed in _seeded and not goes_on:
@@ -98,22 +95,6 @@ def seed_everything(seed: int, *, goes_on: bool = False) -> None:
         keras.utils.set_random_seed(seed)
     finally:
         running._context_handle = handle  # noqa: SLF001
-
-
-@contextmanager
-def _tensorflow_left_out() -> Iterator[None]:
-    """Keep Keras from importing TensorFlow for another backend, only to seed it.
-
-    It takes seconds and 300 MB, and who imports it later has to seed it anyway.
-    """
-    from keras.src.utils import rng_utils
-
-    found = rng_utils.tf
-    rng_utils.tf = SimpleNamespace(available=False)
-    try:
-        yield
-    finally:
-        rng_utils.tf = found
 
 
 def _need_the_flag() -> None:
