@@ -3,9 +3,9 @@
     python benchmarks/throughput.py [--cases digits,...] [--lanes fit,auto] [--backend jax] [--trials N]
 
 A trial-epoch is one trial trained for one epoch, validated. Whole searches are measured, from
-making the tuner to the return of `search`, with checkpoints and the record: random search over the
-same hypermodel on the same rows, KerasTuner's own on TensorFlow and `SmartTuner` with each lane on
-each backend. Each pair and system has a process of its own, whose start and imports do not count.
+making the tuner to the return of `search`, with checkpoints and the record: KerasTuner's random
+search over the same hypermodel on the same rows, in its own tuner on TensorFlow and in `SmartTuner`
+with each lane on each backend. Each pair and system has a process of its own, whose start and imports do not count.
 *Cold* is the first search in it, compiling included, without programs kept from earlier processes
 (`--kept` runs each system on JAX twice, so that the second finds what the first has kept on disk);
 *warm* is a second one with other seeds and the same lanes. Processor seconds are those of all
@@ -48,8 +48,9 @@ WORKERS = "processes"
 NUM_WORKERS = 2
 BACKENDS = ("tensorflow", "jax")
 BATCHED = ("jax",)  # backends where several trials fit into one program
-# ours: of systems that compile every trial anew, these many tell as much as more would.
-STOCK_TRIALS = 3
+# ours: of systems that compile every trial anew, these many tell as much as more would. They are the
+# first ones of the others, so that all train the same networks.
+STOCK_TRIALS = 8
 STOCK = (PEER, "fit")
 SLOWEST = ("fit", "jax")  # seconds of compiling for every trial; only where it is asked for
 AUTO_SHARE = 0.9  # the aim of the project: `auto` within a tenth of the best lane
@@ -129,7 +130,7 @@ def lane_search(case: str, lane: str, rows: Rows, *, as_peer: bool, note: Note) 
     """The search of SmartTune through a lane."""
     import keras_tuner
 
-    from smarttune import RandomOracle, SmartTuner
+    from smarttune import SmartTuner
     from smarttune.execution import TrainingData
     from smarttune.execution.lanes import Lanes
 
@@ -140,7 +141,7 @@ def lane_search(case: str, lane: str, rows: Rows, *, as_peer: bool, note: Note) 
     objective = keras_tuner.Objective("val_loss", "min")
 
     def search(trials: int, seed: int, folder: str) -> tuple[int, int, float]:
-        oracle = RandomOracle(objective, max_trials=trials, seed=seed)
+        oracle = keras_tuner.oracles.RandomSearchOracle(objective, max_trials=trials, seed=seed)
         tuner = SmartTuner(
             oracle, build, directory=folder, project_name="run", on_event=note, **where
         )

@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from smarttune.execution._tapes import Tape
+from smarttune.execution._jax_steps import State, Steps, parts_of, spec_of, traced, variables_of
 from smarttune.execution.program import (
     Engine,
     Entrant,
@@ -44,51 +43,9 @@ CACHED_FROM = 0.1  # ours: seconds of compiling from which a program is kept for
 _DATA, _WEIGHT = 2, 2
 _OWN = (0, 1, 3)  # arguments of which each trial has its own: state, numbers, order
 
+_CONVOLUTION = "conv_general_dilated"
+
 _COMPILER = ThreadPoolExecutor(1, thread_name_prefix="compiler")
-
-State = list[Any]  # the arrays of a model, its optimizer and its metrics, in this order
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One traced step.
-
-    Attributes:
-        tape: Its equations; takes the state and the arrays of a batch.
-        logs: Names of what it logs.
-        takes: Places in the state of the arrays that it takes, and returns after its logs.
-    """
-
-    tape: Tape
-    logs: tuple[str, ...]
-    takes: tuple[int, ...]
-
-    def __call__(self, state: State, batch: Any, numbers: Any) -> tuple[State, Any]:
-        """The state after the step, and what it logs."""
-        given = [*(state[i] for i in self.takes), *jax.tree.leaves(batch)]
-        results = self.tape.play(given, numbers)
-        after = list(state)
-        for i, value in zip(self.takes, results[len(self.logs) :], strict=True):
-            after[i] = value
-        logged = [jax.numpy.asarray(v, jax.numpy.float32) for v in results[: len(self.logs)]]
-        return after, jax.numpy.stack(logged)
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """The steps of a trial: full batches and smaller last ones, which may be missing."""
-
-    train: _Step
-    train_last: _Step | None
-    test: _Step
-    test_last: _Step | None
-    state: tuple[Any, ...]
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many numbers each of them has."""
-        parts = (self.train, self.train_last, self.test, self.test_last)
-        return [0 if part is None else len(part.tape.numbers) for part in parts]
 
 
 class JaxEngine(Engine):
@@ -106,16 +63,16 @@ class JaxEngine(Engine):
         """Trace `train_step` and `test_step` for the batches that there are."""
         rows, held_out = len(feed.data.y), len(feed.data.y_validation)
         size, other = feed.batch_size, feed.validation_batch_size
-        steps = _Steps(
-            _traced(model, feed.example, training=True),
-            _traced(model, feed.batch(np.arange(rows % size)), training=True)
+        steps = Steps(
+            traced(model, feed.example, training=True),
+            traced(model, feed.batch(np.arange(rows % size)), training=True)
             if rows % size
             else None,
-            _traced(model, feed.validation_example, training=False),
-            _traced(model, feed.validation_batch(np.arange(held_out % other)), training=False)
+            traced(model, feed.validation_example, training=False),
+            traced(model, feed.validation_batch(np.arange(held_out % other)), training=False)
             if held_out % other
             else None,
-            tuple(_spec(v.value) for part in _parts(model) for v in part),
+            tuple(spec_of(v.value) for part in parts_of(model) for v in part),
         )
         parts = [p for p in (steps.train, steps.train_last, steps.test, steps.test_last) if p]
         numbers = np.concatenate([np.asarray(p.tape.numbers, np.float32) for p in parts])
@@ -134,54 +91,6 @@ class JaxEngine(Engine):
         return f"{batches} {len(feed.data.y)} {len(feed.data.y_validation)}"
 
 
-def _parts(model: Any) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
-    return (
-        model.trainable_variables,
-        model.non_trainable_variables,
-        model.optimizer.variables,
-        model.metrics_variables,
-    )
-
-
-def _variables(model: Any) -> list[Any]:
-    """What a trial brings along, in the order of a program's state; its metrics come behind."""
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    return [v for part in _parts(model)[:3] for v in part]
-
-
-def _traced(model: Any, batch: tuple[Any, ...], *, training: bool) -> _Step:
-    """The tape of one step."""
-    parts = _parts(model)
-    starts = np.cumsum([0, *map(len, parts)])
-    chosen = range(4) if training else (0, 1, 3)
-    takes = tuple(i for part in chosen for i in range(starts[part], starts[part + 1]))
-    state = tuple([_spec(v.value) for v in parts[part]] for part in chosen)
-    step = model.train_step if training else model.test_step
-    given, tree = jax.tree.flatten((state, jax.tree.map(_spec, batch)))
-    try:
-        jaxpr, shape = jax.make_jaxpr(
-            lambda *flat: step(*jax.tree.unflatten(tree, flat)), return_shape=True
-        )(*given)
-    except Exception as error:
-        raise Unsupported(f"its step cannot be traced ({first_line(error)})") from error
-    logs, after = shape
-    if not isinstance(logs, dict) or any(getattr(v, "shape", None) != () for v in logs.values()):
-        raise Unsupported("its step logs something other than single numbers")
-    if [*map(_shape, jax.tree.leaves(after))] != [*map(_shape, jax.tree.leaves(state))]:
-        raise Unsupported("its step changes the shape of its state")
-    return _Step(Tape.of(jaxpr, [], []), tuple(sorted(logs)), takes)
-
-
-def _spec(array: Any) -> Any:
-    dtype = jax.dtypes.canonicalize_dtype(array.dtype)
-    return jax.ShapeDtypeStruct(array.shape, dtype)
-
-
-def _shape(array: Any) -> tuple[Any, ...]:
-    return (tuple(array.shape), str(array.dtype))
-
-
 def _keep_compiled() -> None:
     """Keep compiled programs for later processes, unless the user has said where or not to."""
     if jax.config.jax_compilation_cache_dir or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
@@ -192,13 +101,16 @@ def _keep_compiled() -> None:
 
 
 class _Program(Program):
-    def __init__(self, steps: _Steps, rows: Residence, feed: Feed, metrics: State) -> None:
+    def __init__(self, steps: Steps, rows: Residence, feed: Feed, metrics: State) -> None:
         self.steps, self.rows = steps, rows
         self.metrics = metrics  # as they begin
         self.num_full = len(feed.data.y) // feed.batch_size
         self.num_rows_last = len(feed.data.y) % feed.batch_size
         self.batch_size, self.num_steps = feed.batch_size, feed.num_steps
         self.test_size = feed.validation_batch_size
+        # On processors XLA runs convolutions within a loop on one thread, by its slowest kernel: four
+        # times as long for pictures of 28 x 28.
+        self.step_by_step = jax.default_backend() == "cpu" and steps.train.tape.has(_CONVOLUTION)
         self._compiled: dict[str, Future[Any]] = {}
         self._latest: dict[tuple[str, int], Future[Any]] = {}  # by function and trials at once
 
@@ -239,6 +151,24 @@ class _Program(Program):
             self._wanted(name, smaller, _shrunk(_specs(arguments), smaller))
         return result
 
+    def train(
+        self, size: int, state: State, numbers: Any, data: Any, order: Any, places: Sequence[int]
+    ) -> Any:
+        """State, losses and logs after full batches from one to another, and a smaller last one."""
+        start, stop, last = places
+        given = (numbers, data, order)
+        if size > 1 or not self.step_by_step:
+            return self.call("train", size, state, *given, *map(np.int32, places))
+        losses = []
+        for name, some in (("step", range(start, stop)), ("rest", range(last, last + (last >= 0)))):
+            for place in some:
+                if place == some.start:
+                    specs = _specs((state, *given, np.int32(place)))
+                    function = self._wanted(name, size, specs).result()
+                state, loss, logs = function(state, *given, np.int32(place))
+                losses.append(loss)
+        return state, jax.numpy.stack(losses), logs
+
     def is_compiled(self, size: int) -> bool:
         """Whether so many trials can go on at once."""
         found = [self._latest.get((name, size)) for name in ("train", "test")]
@@ -252,7 +182,7 @@ class _Program(Program):
         return self._compiled[key]
 
     def _compile(self, name: str, size: int, specs: tuple[Any, ...]) -> Any:
-        function = {"train": self._train, "test": self._test}[name]
+        function = getattr(self, f"_{name}")
         if size > 1:
             # Weights are a trial's own; the rest of the data belongs to all.
             data = tuple(0 if i == _WEIGHT else None for i in range(len(specs[_DATA])))
@@ -264,33 +194,41 @@ class _Program(Program):
         self, state: State, numbers: Any, data: Any, order: Any, start: Any, stop: Any, last: Any
     ) -> tuple[State, Any, Any]:
         """Full batches `start` to `stop`; then the smaller one that begins in place `last`, if any."""
-        first, second, *_ = self._numbers(numbers)
-
-        def run(step: _Step, state: State, numbers: Any, rows: Any) -> tuple[State, Any]:
-            return step(state, jax.tree.map(lambda a: a[rows], data), numbers)
 
         def body(i: Any, carried: Any) -> Any:
             state, losses, _ = carried
-            rows = jax.lax.dynamic_slice(order, (i * self.batch_size,), (self.batch_size,))
-            state, logs = run(self.steps.train, state, first, rows)
-            return state, losses.at[i - start].set(self._loss(logs)), logs
+            state, loss, logs = self._step(state, numbers, data, order, i)
+            return state, losses.at[i - start].set(loss), logs
 
         logs = jax.numpy.zeros(len(self.steps.train.logs), np.float32)
         losses = jax.numpy.full(self.num_steps, np.nan, np.float32)
         carried: tuple[State, Any, Any]
         carried = jax.lax.fori_loop(start, stop, body, (state, losses, logs))
-        last_step = self.steps.train_last
-        if last_step is None:
+        if self.steps.train_last is None:
             return carried
 
         def rest(carried: Any) -> Any:
             state, losses, _ = carried
-            rows = jax.lax.dynamic_slice(order, (last,), (self.num_rows_last,))
-            state, logs = run(last_step, state, second, rows)
-            return state, losses.at[stop - start].set(self._loss(logs)), logs
+            state, loss, logs = self._rest(state, numbers, data, order, last)
+            return state, losses.at[stop - start].set(loss), logs
 
         carried = jax.lax.cond(last >= 0, rest, lambda carried: carried, carried)
         return carried
+
+    def _step(self, state: State, numbers: Any, data: Any, order: Any, i: Any) -> Any:
+        """Full batch number `i`."""
+        rows = jax.lax.dynamic_slice(order, (i * self.batch_size,), (self.batch_size,))
+        batch = jax.tree.map(lambda a: a[rows], data)
+        state, logs = self.steps.train(state, batch, self._numbers(numbers)[0])
+        return state, self._loss(logs), logs
+
+    def _rest(self, state: State, numbers: Any, data: Any, order: Any, last: Any) -> Any:
+        """The smaller batch that begins in place `last`."""
+        assert self.steps.train_last is not None
+        rows = jax.lax.dynamic_slice(order, (last,), (self.num_rows_last,))
+        batch = jax.tree.map(lambda a: a[rows], data)
+        state, logs = self.steps.train_last(state, batch, self._numbers(numbers)[1])
+        return state, self._loss(logs), logs
 
     def _loss(self, logs: Any) -> Any:
         names = self.steps.train.logs
@@ -348,7 +286,7 @@ class _Session(Session):
         self.lanes = list(range(len(entrants)))  # where each trial stands in the arrays
         self.size = next((s for s in SIZES if s >= len(entrants)), len(entrants))
         self.numbers = self._stack([np.asarray(e.numbers, np.float32) for e in entrants])
-        states = [[v.value for v in _variables(m)] for m in self.models]
+        states = [[v.value for v in variables_of(m)] for m in self.models]
         self.fresh = [self._stack([array] * len(entrants)) for array in program.metrics]
         own = [self._stack(list(arrays)) for arrays in zip(*states, strict=True)]
         self.num_state = len(own)
@@ -375,14 +313,14 @@ class _Session(Session):
         self._shown = []
         for model, lane in zip(self.models, self.lanes, strict=True):
             own = arrays if self.size == 1 else [a[lane] for a in arrays]
-            for variable, value in zip(_variables(model), own, strict=True):
+            for variable, value in zip(variables_of(model), own, strict=True):
                 variable._value = value  # noqa: SLF001
             self._shown.append(own)
 
     def _take(self) -> None:
         """Take over what was assigned to the models' variables since they were shown."""
         for model, lane, shown in zip(self.models, self.lanes, self._shown, strict=True):
-            for i, (variable, value) in enumerate(zip(_variables(model), shown, strict=True)):
+            for i, (variable, value) in enumerate(zip(variables_of(model), shown, strict=True)):
                 if (assigned := variable._value) is not value:  # noqa: SLF001
                     new = jax.numpy.asarray(assigned)
                     self.state[i] = new if self.size == 1 else self.state[i].at[lane].set(new)
@@ -400,9 +338,13 @@ class _Session(Session):
         data, order, first = self._pieces(orders, *places)
         first_step = first // program.batch_size
         last = first + (full - start) * program.batch_size if stop > program.num_full else -1
-        bounds = [np.int32(v) for v in (first_step, first_step + full - start, last)]
-        self.state, losses, logs = program.call(
-            "train", self.size, self.state, self.numbers, data, order, *bounds
+        self.state, losses, logs = program.train(
+            self.size,
+            self.state,
+            self.numbers,
+            data,
+            order,
+            (first_step, first_step + full - start, last),
         )
         self._show()
         losses, logs = self._own(losses), self._own(logs)
@@ -468,7 +410,7 @@ class _Session(Session):
         """Nothing is left to do but to give arrays back that belong to one model only."""
         self._take()
         for model in self.models:
-            for variable in _variables(model):
+            for variable in variables_of(model):
                 variable.assign(jax.numpy.array(variable.value))
 
 

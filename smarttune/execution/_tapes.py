@@ -128,6 +128,10 @@ class Tape:
         self.constants.append(value)
         return "constant", len(self.constants) - 1
 
+    def has(self, primitive: str) -> bool:
+        """Whether an operation is among the equations, those within loops apart."""
+        return any(line.primitive.name == primitive for line in self.lines)
+
     def text(self) -> str:
         """What is equal for tapes that differ in numbers only."""
         lines = [

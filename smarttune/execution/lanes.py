@@ -41,7 +41,7 @@ HEAVY_STEP = 0.01
 BYTES_PER_NUMBER = 12  # ours: with the two moments of an optimizer such as Adam
 PROBE_STEPS = 6  # ours: steps of a probe; the first ones warm up
 # ours: seconds of a trial; a probe costs `fit`'s own tracing and compiling, some seconds.
-WORTH_PROBING = 120.0
+WORTH_PROBING = 60.0
 
 _WITHIN_EPOCHS = tuple(
     f"on_{when}batch_{edge}" for when in ("", "train_", "test_") for edge in ("begin", "end")

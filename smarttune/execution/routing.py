@@ -39,7 +39,9 @@ def routed(model: Any, lanes: Lanes, seed: int) -> Iterator[None]:
     @wraps(stock)
     def fit(*args: Any, **kwargs: Any) -> Any:
         history = keras.callbacks.History()
-        member = _member(model, lanes, seed, history, _arguments(args, kwargs))
+        member = member_of_fit(model, lanes, seed, args, kwargs)
+        if member is not None:
+            member.callbacks = [*member.callbacks, history]
         model.__dict__.pop("fit", None)
         if member is None or lanes.train([member]):
             return stock(*args, **kwargs)
@@ -59,11 +61,19 @@ def _arguments(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, An
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def _member(
-    model: Any, lanes: Lanes, seed: int, history: Any, arguments: Mapping[str, Any]
+def member_of_fit(
+    model: Any, lanes: Lanes, seed: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Member | None:
-    """The trial that a call of `fit` asks for; None if it asks for more than arrays."""
-    left = dict(arguments)
+    """The trial that a call of `fit` asks for; None if it asks for more than arrays.
+
+    Args:
+        model: A compiled model.
+        lanes: Keep what is made of the same arrays.
+        seed: Decides the order of the samples in every epoch.
+        args: Arguments of `fit` without names.
+        kwargs: Those by name.
+    """
+    left = _arguments(args, kwargs)
     x, y = left.pop("x", None), left.pop("y", None)
     batch_size = left.pop("batch_size", None) or 32  # Keras's own default
     epochs = range(left.pop("initial_epoch", 0), left.pop("epochs", 1))
@@ -80,7 +90,7 @@ def _member(
     if data is None:
         return None
     feed = Feed.of(model, data, batch_size, weight)
-    return Member(model, feed, seed, epochs, [*callbacks, history])
+    return Member(model, feed, seed, epochs, list(callbacks))
 
 
 def _data(x: Any, y: Any, held_out: Any, share: float) -> TrainingData | None:

@@ -19,7 +19,7 @@ from keras_tuner.errors import FailedTrialError, FatalTypeError
 from smarttune.execution import fit_arrays, release_memory
 from smarttune.execution.lanes import Lanes
 from smarttune.execution.program import Feed
-from smarttune.execution.routing import routed
+from smarttune.execution.routing import member_of_fit, routed
 from smarttune.execution.together import Member
 from smarttune.training import WindowedStopping, restore_state
 from smarttune.training.averaging import AveragedWeights
@@ -126,6 +126,8 @@ class TrialRunner:
                 try:
                     model, was_built = self._prepared(task, task.plan)
                     member = self._member(task, task.plan, watcher, model, given)
+                    if member is None:
+                        continue
                 except Exception:  # noqa: BLE001, S112 -- alone it meets the same, and is judged
                     continue
                 begun[task.trial_id] = _Begun(task, watcher, member, was_built, began)
@@ -144,7 +146,8 @@ class TrialRunner:
         stopped = task.plan.parent is not None and task.plan.parent.message == EARLY_STOPPING
         left = left_of(self.run, task.trial_id, configuration(task), task.plan)
         alone = stopped or left is not None or self.executions > 1
-        return given.arrays is not None and not alone and self._growth(task, task.plan) is None
+        takes = given.arrays is not None or not has_own_fit(self.hypermodel)
+        return takes and not alone and self._growth(task, task.plan) is None
 
     def _tried_together(self, begun: Mapping[str, _Begun]) -> list[Member]:
         """Train trials together; returns those that must be trained alone, all if it fails."""
@@ -315,6 +318,7 @@ class TrialRunner:
             return
         growth = self._growth(task, plan)
         member = self._member(task, plan, watcher, model, given)
+        assert member is not None
         if self.lanes is not None and growth is None and not self.lanes.train([member]):
             return
         fit_arrays(
@@ -344,9 +348,13 @@ class TrialRunner:
 
     def _member(
         self, task: TrialTask, plan: TrialPlan, watcher: TrialWatcher, model: Any, given: Given
-    ) -> Member:
-        """A training on our arrays, as a lane takes it."""
-        assert given.arrays is not None
+    ) -> Member | None:
+        """A training as a lane takes it; None where arguments for `fit` ask for more."""
+        if given.arrays is None:
+            assert self.lanes is not None
+            callbacks = self._callbacks(task, plan, watcher, given)
+            arguments = self._fit_arguments(task, given, callbacks)
+            return member_of_fit(model, self.lanes, plan.seed, given.args, arguments)
         values, weigh = task.hyperparameters.values, self.policy.sample_weight
         # What the models of others do between epochs, and what they can go on from, is not known.
         keeper = ProgressKeeper(
@@ -366,13 +374,17 @@ class TrialRunner:
         self, task: TrialTask, model: Any, watcher: Any, given: Given, callbacks: list[Any]
     ) -> None:
         """Train a model by the `fit` of its hypermodel."""
-        fit = self.hypermodel.fit
         watcher.may_be_late = has_own_fit(self.hypermodel)
-        dressed = callbacks if self.dress is None else self.dress(task, callbacks)
-        arguments = {**accepted(fit, task.added), **given.kwargs, "callbacks": dressed}
-        result = fit(task.hyperparameters, model, *given.args, **arguments)
+        arguments = self._fit_arguments(task, given, callbacks)
+        result = self.hypermodel.fit(task.hyperparameters, model, *given.args, **arguments)
         if watcher.may_be_late:
             watcher.settle(result, model, self.objective)
+
+    def _fit_arguments(self, task: TrialTask, given: Given, callbacks: list[Any]) -> dict[str, Any]:
+        """What the `fit` of a hypermodel is given by name."""
+        added = accepted(self.hypermodel.fit, task.added)
+        dressed = callbacks if self.dress is None else self.dress(task, callbacks)
+        return {**added, **given.kwargs, "callbacks": dressed}
 
     def _growth(self, task: TrialTask, plan: TrialPlan) -> Any:
         """How the batch of a trial grows, from where its parent stopped."""

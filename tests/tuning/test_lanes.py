@@ -113,7 +113,7 @@ def test_fit_on_arrays_takes_a_lane(tmp_path: Path, hypermodel: Any, held_out: b
     y = x.sum(1, keepdims=True)
     events: list[Any] = []
     made = SmartTuner(
-        three_random_trials(),
+        random_trials(),
         hypermodel,
         directory=tmp_path,
         project_name="run",
@@ -126,12 +126,34 @@ def test_fit_on_arrays_takes_a_lane(tmp_path: Path, hypermodel: Any, held_out: b
     assert [len(r.curve) for r in made.log] == [3, 3, 3]
 
 
-def three_random_trials() -> Any:
-    """Three random trials."""
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="one trial at a time elsewhere")
+def test_arrays_for_fit_train_several_trials_together(tmp_path: Path) -> None:
+    """What a KerasTuner script hands to `search` is fused, and scores what each trial has alone."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    y = x.sum(1, keepdims=True)
+    found = []
+    for executor in ("compiled", "fused"):
+        events: list[Any] = []
+        made = SmartTuner(
+            random_trials(4),
+            build,
+            directory=tmp_path,
+            project_name=executor,
+            on_event=events.append,
+            executor=executor,
+        )
+        made.search(x, y, epochs=3, batch_size=8, validation_data=(x, y))
+        assert executor in {e["lane"] for e in events if e["event"] == "lane_chosen"}
+        found.append(scores(made))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def random_trials(number: int = 3) -> Any:
+    """So many random trials."""
     from smarttune.oracles import RandomOracle
 
     goal = keras_tuner.Objective("val_loss", "min")
-    return RandomOracle(goal, max_trials=3, seed=0)
+    return RandomOracle(goal, max_trials=number, seed=0)
 
 
 def test_what_a_program_cannot_take_is_trained_as_ever(tmp_path: Path) -> None:
@@ -140,7 +162,7 @@ def test_what_a_program_cannot_take_is_trained_as_ever(tmp_path: Path) -> None:
     y = x.sum(1, keepdims=True)
     events: list[Any] = []
     made = SmartTuner(
-        three_random_trials(), build, directory=tmp_path, project_name="r", on_event=events.append
+        random_trials(), build, directory=tmp_path, project_name="r", on_event=events.append
     )
     made.search(x, y, epochs=2, shuffle=False, validation_data=(x, y))
     assert [r.outcome for r in made.log] == ["completed"] * 3
