@@ -31,8 +31,10 @@ from typing import Any, NamedTuple
 from overhead import ASKS, LOSS, asked, grow, made, told
 
 from smarttune.objectives import Objective
-from smarttune.trials import TrialLog, TrialRecord
+from smarttune.trials import Ranking, TrialRecord
+from smarttune.tuning.checkpoints import prune
 from smarttune.tuning.run import Run
+from smarttune.tuning.tuner import KEPT_PER_SUPERFLUOUS
 
 STRATEGIES = ("random", "asha", "priorband", "bayesian")
 SIMULATED = "asha"
@@ -137,14 +139,33 @@ def record_costs(sizes: Sequence[int]) -> tuple[dict[int, float], dict[int, floa
 
 
 def rank_costs(sizes: Sequence[int]) -> dict[int, float]:
-    """Seconds to rank the finished trials once."""
-    objective = Objective(name=LOSS.name, direction="min")
+    """Seconds to put one more trial among those that are ranked."""
     found = {}
     for size in sizes:
-        records, times = [record_of(i) for i in range(size)], []
-        for _ in range(3):
-            clocked(times, lambda r=records: TrialLog(objective, r).ranked())
-        found[size] = statistics.median(times)
+        ranking = Ranking(Objective(LOSS.name, "min"), map(record_of, range(size)))
+        more = [record_of(size + i) for i in range(ASKS)]
+        times: list[float] = []
+        clocked(times, lambda r=ranking, m=more: [r.add(one) for one in m])
+        found[size] = times[0] / ASKS
+    return found
+
+
+def keep_costs(sizes: Sequence[int]) -> dict[int, float]:
+    """Seconds to look through the checkpoints on disk, spread over the trials in between.
+
+    Each trial has one, as under a strategy that may promote any of them later.
+    """
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", {"objective": Objective(LOSS.name, "min")._asdict()})
+        for size in sizes:
+            records = {r.trial_id: r for r in map(record_of, range(size))}
+            for trial_id in records:
+                run.state_path(trial_id).parent.mkdir(exist_ok=True)
+                run.state_path(trial_id).touch()
+            times: list[float] = []
+            clocked(times, lambda r=records: prune(run, r, lambda _: True))
+            found[size] = times[0] / max(1, size // KEPT_PER_SUPERFLUOUS)
     return found
 
 
@@ -231,25 +252,20 @@ def measured(sizes: Sequence[int], limit: float) -> dict[str, dict[int, float]]:
     kept["rank"] = rank_costs(sizes)
     print(f"| record, processor | {shown(cpu, sizes)} |")
     print(f"| record, by the clock | {shown(wall, sizes)} |")
-    print(f"| ranking of all trials | {shown(kept['rank'], sizes)} |")
-    print(f"| {SIMULATED}: which of all may go on | {shown(kept['keep'], sizes)} |")
+    print(f"| ranking | {shown(kept['rank'], sizes, '.3f')} |")
+    asking = kept["keep"]  # of all trials; as often as the files are looked through
+    kept["keep"] = {
+        size: seconds + asking[size] / max(1, size // KEPT_PER_SUPERFLUOUS)
+        for size, seconds in keep_costs(list(asking)).items()
+    }
+    print(f"| which checkpoints stay | {shown(kept['keep'], sizes)} |")
     print(f"\n{size / 1024:.1f} KiB per trial in the study ({CURVE_EPOCHS} epochs of four metrics)")
     return kept
 
 
-# Rankings of all trials per finished one in the driver's loop: for the checkpoints, the event.
-RANKINGS = 2
-PARTS = ("ask", "tell", "record", "rank", "keep")
-
-
-def service_of(costs: Costs, parts: Sequence[str]) -> Callable[[int], float]:
+def service_of(costs: Costs) -> Callable[[int], float]:
     """Seconds that the driver takes for one trial after so many."""
-    times = {"rank": RANKINGS}
-
-    def service(size: int) -> float:
-        return sum(times.get(part, 1) * at(costs[part], size) for part in parts)
-
-    return service
+    return lambda size: sum(at(cost, size) for cost in costs.values())
 
 
 def main() -> None:
@@ -262,23 +278,19 @@ def main() -> None:
     sizes = [int(s) for s in options.sizes.split(",")]
     print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     costs = measured(sizes, options.limit)
-    lanes = {"all": PARTS, "without checkpoints' bookkeeping": ("ask", "tell", "record")}
     print(f"\n{options.trials:,} trials, {SIMULATED}, {KILL_SHARE:.1%} of them killed once\n")
-    columns = ("driver does", "median s", "workers", "hours", "tail", "used", "wait s", "queue")
+    columns = ("median s", "workers", "hours", "tail", "used", "wait s", "queue")
     print(f"| {' | '.join((*columns, 'driver busy'))} |\n|{'---|' * (len(columns) + 1)}")
-    for name, parts in lanes.items():
-        service = service_of(costs, parts)
-        for length in LENGTHS:
-            for workers in map(int, options.workers.split(",")):
-                s = simulate(workers, options.trials, length, service)
-                found = (
-                    *(name, f"{length:g}", f"{workers:,}", f"{s.hours:.2f}", f"{s.tail:.2f}"),
-                    *(f"{s.utilisation:.0%}", f"{s.wait:.2f}", str(s.longest), f"{s.driver:.0%}"),
-                )
-                print(f"| {' | '.join(found)} |", flush=True)
-    for name, parts in lanes.items():
-        late = service_of(costs, parts)(options.trials)
-        print(f"\n{name}: {1 / late:.2g} trials a second at the end.", end="")
+    service = service_of(costs)
+    for length in LENGTHS:
+        for workers in map(int, options.workers.split(",")):
+            s = simulate(workers, options.trials, length, service)
+            found = (
+                *(f"{length:g}", f"{workers:,}", f"{s.hours:.2f}", f"{s.tail:.2f}"),
+                *(f"{s.utilisation:.0%}", f"{s.wait:.2f}", str(s.longest), f"{s.driver:.0%}"),
+            )
+            print(f"| {' | '.join(found)} |", flush=True)
+    print(f"\n{1 / service(options.trials):.2g} trials a second at the end.")
     print("\nWorkers are idle once they end more trials a second than that.")
 
 

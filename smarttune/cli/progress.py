@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,9 @@ def shown(*, plain: bool, as_json: bool, quiet: bool = False) -> Iterator[OnEven
     if quiet:
         yield lambda event: None
     elif as_json:
-        yield lambda event: typer.echo(json.dumps(finite(event)))
+        out = sys.stdout
+        with contextlib.redirect_stdout(sys.stderr):  # for libraries that print, as Ray does
+            yield lambda event: typer.echo(json.dumps(finite(event)), file=out)
     elif plain or not console.is_terminal:
         yield PlainView()
     else:

@@ -64,7 +64,7 @@ def prune(
     *,
     exportable: Iterable[TrialRecord] = (),
     running: Mapping[str, str | None] = MappingProxyType({}),
-) -> None:
+) -> int:
     """Delete checkpoints that neither the report nor a promotion can need.
 
     Args:
@@ -74,6 +74,9 @@ def prune(
             as those of KerasTuner, and then whatever stands in a bracket is kept.
         exportable: Trials whose models may be asked for.
         running: Trials that have not ended and the parent of each, if it has one.
+
+    Returns:
+        Checkpoints that are needed.
     """
     keep = {run.best_weights_path(r.trial_id).name for r in exportable}
     parents = set(running.values())
@@ -87,3 +90,4 @@ def prune(
             keep.add(run.best_weights_path(trial_id).name)
             keep.add(run.state_path(trial_id).name)
     run.prune_checkpoints(keep, running)
+    return len(keep)

@@ -46,6 +46,9 @@ OnEvent = Callable[[Mapping[str, Any]], None]
 
 # ours: trials that are asked for at a time where programs take several.
 WAVE = 64
+# ours: checkpoints that are needed, for each that may lie there though it is not. To look through
+# them after every trial would take longer the more there are.
+KEPT_PER_SUPERFLUOUS = 20
 
 
 class SmartTuner(RecordedTuner):
@@ -121,6 +124,7 @@ class SmartTuner(RecordedTuner):
         self.oracle.verbose = 0
         self._ranking = Ranking(self.goal, self.records.values())
         self._living = LivingSearch(self, adapt, self.note)
+        self._until_prune = 0  # trials that may still end before checkpoints are looked through
         self.running: dict[str, TrialTask] = {}  # what workers train
         self.left: list[Trial] = []  # what was running when an earlier sitting was broken off
         self._asked: dict[str, int] = {}  # trials that had ended when these were asked for
@@ -148,6 +152,7 @@ class SmartTuner(RecordedTuner):
                 reason = loop(args, kwargs)
             else:
                 reason = side_by_side(self, self.make_pool, self.workers, Given(args, kwargs))
+            self._prune()
             self.note("trials_ended", reason=reason, num_trials=len(self.records))
             self.on_search_end()
 
@@ -256,22 +261,29 @@ class SmartTuner(RecordedTuner):
         self._living.tell(record)
         self._ranking.add(record)
         best = self._ranking.top(KEPT_MODELS)
-        prune(
-            self.run,
-            self.records,
-            getattr(self.oracle, "may_continue", None),
-            exportable=[*best, *self._exportable()],
-            running={
-                t.trial_id: t.hyperparameters.values.get("tuner/trial_id")
-                for t in (*self.running.values(), *self.left)
-            },
-        )
+        self._until_prune -= 1
+        if self._until_prune <= 0:
+            self._prune()
         collect_garbage(len(self.records))
         self.note(
             "trial_finished",
             **record.model_dump(mode="json", exclude={"curve"}),
             best_score=best[0].score if best else None,
         )
+
+    def _prune(self) -> None:
+        """Delete the checkpoints that nobody needs, next time when some more may have come."""
+        left = prune(
+            self.run,
+            self.records,
+            getattr(self.oracle, "may_continue", None),
+            exportable=[*self._ranking.top(KEPT_MODELS), *self._exportable()],
+            running={
+                t.trial_id: t.hyperparameters.values.get("tuner/trial_id")
+                for t in (*self.running.values(), *self.left)
+            },
+        )
+        self._until_prune = left // KEPT_PER_SUPERFLUOUS
 
     def _exportable(self) -> list[TrialRecord]:
         """Trials beside the best whose models may be asked for: the default's, and a front's."""

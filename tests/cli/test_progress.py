@@ -113,6 +113,16 @@ def test_json_of_a_diverged_epoch_is_json(capsys: Capture, value: float) -> None
     assert json.loads(capsys.readouterr().out, parse_constant=refuse)["event"] == "epoch"
 
 
+def test_what_libraries_print_is_no_event(capsys: Capture) -> None:
+    """Beside events nothing comes to standard output while a search runs."""
+    with shown(plain=False, as_json=True) as tell:
+        print("a worker died")
+        tell({"event": "trials_ended"})
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"event": "trials_ended"}
+    assert printed.err == "a worker died\n"
+
+
 def test_quiet_is_quiet(capsys: Capture) -> None:
     """Nothing is printed before the final report."""
     with shown(plain=True, as_json=False, quiet=True) as view:

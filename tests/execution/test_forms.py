@@ -165,3 +165,31 @@ def test_memory_is_bounded() -> None:
             forms.learn(Structure(str(i), (x,)), "signature", np.array([x], np.float32))
     kept = [forms.predict(Structure(str(i), (0.4,))) is not None for i in range(3 * MAX_KEYS)]
     assert kept == [False] * (2 * MAX_KEYS) + [True] * MAX_KEYS
+
+
+def test_another_width_is_traced_once() -> None:
+    """What three traces of one structure told holds for its family, once a trace agrees."""
+    forms = Forms()
+    for x, y in GENERIC[:3]:
+        forms.learn(Structure("narrow", (x, y), "family"), "first", np.float32([1 - x, y]))
+    wide = Structure("wide", GENERIC[3], "family")
+    assert forms.predict(wide) is None  # it has no program yet
+    x, y = GENERIC[3]
+    forms.learn(wide, "second", np.float32([1 - x, y]))
+    found = forms.predict(wide._replace(leaves=GENERIC[4]))
+    assert found is not None
+    assert found[0] == "second"
+    assert [float(one) for one in found[1]] == singles(1 - GENERIC[4][0], GENERIC[4][1])
+
+
+def test_a_width_that_contradicts_its_family_learns_alone() -> None:
+    """Where the numbers of a width do not follow as those of others, nothing is told of it."""
+    forms = Forms()
+    for x, y in GENERIC[:3]:
+        forms.learn(Structure("narrow", (x, y), "family"), "first", np.float32([1 - x, y]))
+    x, y = GENERIC[3]
+    forms.learn(Structure("wide", (x, y), "family"), "second", np.float32([1 + x, y]))
+    assert forms.predict(Structure("wide", GENERIC[4], "family")) is None
+    narrow = forms.predict(Structure("narrow", GENERIC[4], "family"))
+    assert narrow is not None
+    assert narrow[0] == "first"
