@@ -261,8 +261,9 @@ class SmartTuner(RecordedTuner):
         self._living.tell(record)
         self._ranking.add(record)
         best = self._ranking.top(KEPT_MODELS)
-        self._until_prune -= 1
-        if self._until_prune <= 0:
+        if self._until_prune:
+            self._until_prune -= 1
+        else:
             self._prune()
         collect_garbage(len(self.records))
         self.note(

@@ -242,6 +242,27 @@ def test_checkpoints_are_bounded(tmp_path: Path) -> None:
     assert kept == {f"{r.trial_id}.best.npz" for r in searched.log.ranked()[:KEPT_MODELS]}
 
 
+def test_many_checkpoints_are_looked_through_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where many are kept some stay for a while; in the end only those stay that are needed."""
+    monkeypatch.setattr("smarttune.tuning.tuner.KEPT_PER_SUPERFLUOUS", 2)
+    most = 0
+
+    def count(event: Any) -> None:
+        nonlocal most
+        if event["event"] == "trial_finished":
+            most = max(most, len(list((tmp_path / "run" / "checkpoints").iterdir())))
+
+    searched = tuner(tmp_path / "run", oracle(max_trials=16), on_event=count)
+
+    searched.search(epochs=1)
+
+    kept = {p.name for p in (tmp_path / "run" / "checkpoints").iterdir()}
+    assert kept == {f"{r.trial_id}.best.npz" for r in searched.log.ranked()[:KEPT_MODELS]}
+    assert len(kept) < most <= KEPT_MODELS + KEPT_MODELS // 2
+
+
 def test_checkpoints_of_brackets_are_bounded(tmp_path: Path) -> None:
     """States that no promotion can need any more are deleted while the search runs."""
     most = 0
