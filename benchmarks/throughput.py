@@ -306,7 +306,7 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, help=f"of each search; those by `fit` run {STOCK_TRIALS} at most"
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1, help="not 0: KerasTuner takes that for none")
     parser.add_argument("--as-peer", action="store_true", help="the lanes called as KerasTuner is")
     parser.add_argument("--kept", action="store_true", help="with programs kept on disk")
     parser.add_argument("--verbose", action="store_true", help="also why which lane was taken")
