@@ -29,6 +29,7 @@ LONGEST_PAUSE = 1.5  # seconds of work within which the random moments lie
 
 # A script without a guard, whose networks and their data are in no module.
 PROGRAM = f"""
+import sys
 import keras, keras_tuner, numpy as np
 from smarttune.execution import TrainingData
 from smarttune.oracles import HyperbandOracle
@@ -48,7 +49,7 @@ oracle = HyperbandOracle(
 )
 SmartTuner(
     oracle, build, directory=".", project_name="run", budget=Budget(trials={TRIALS}),
-    policy=TrialPolicy(max_epochs=9, seed=7), workers={WORKERS},
+    policy=TrialPolicy(max_epochs=9, seed=7), workers={WORKERS}, executor=sys.argv[1],
 ).search(TrainingData(x, y, x[:500], y[:500]))
 """
 
@@ -56,11 +57,11 @@ SmartTuner(
 class Search:
     """One sitting of the search, in a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, executor: str) -> None:
+        self.folder, self.executor = folder, executor
         with (folder / "stderr.txt").open("w") as errors:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM],
+                [sys.executable, "-c", PROGRAM, executor],
                 cwd=folder,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
@@ -69,8 +70,13 @@ class Search:
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        children = _children(self.process.pid)
+        if self.executor != "ray":
+            return children
+        # Ray's are children of its node's process; what begins so is one that has got a name.
+        return [
+            p for child in children for p in _children(child) if _command(p).startswith("ray::")
+        ]
 
     def await_work(self, num_begun: int) -> bool:
         """Wait until it has begun a trial; False if it has ended."""
@@ -118,6 +124,21 @@ def kill(search: Search, rng: random.Random) -> tuple[str, list[int]]:
     return ("driver", workers) if hits_driver else ("worker", [])
 
 
+def _children(pid: int) -> list[int]:
+    try:
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    return [int(child) for child in found.split()]
+
+
+def _command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def await_death(pids: list[int]) -> None:
     """Workers that outlive their search end by themselves."""
     until = time.monotonic() + PATIENCE
@@ -127,34 +148,35 @@ def await_death(pids: list[int]) -> None:
 
 
 def _lives(pid: int) -> bool:
-    try:
-        return "smarttune" in Path(f"/proc/{pid}/cmdline").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    command = _command(pid)
+    return "smarttune" in command or command.startswith("ray::")
 
 
-def killed_at_random(folder: Path) -> tuple[Search, Counter[str], dict[str, str]]:
+def killed_at_random(folder: Path, executor: str) -> tuple[Search, Counter[str], dict[str, str]]:
     """Kill so often; return the last sitting, what was hit, and what was on record by then."""
     rng = random.Random(KILLS)
     hits: Counter[str] = Counter()
     known: dict[str, str] = {}
-    search = Search(folder)
+    search = Search(folder, executor)
     while hits["driver"] + hits["worker"] < KILLS and search.await_work(len(started(folder))):
         time.sleep(rng.uniform(0.0, LONGEST_PAUSE))
         kind, orphans = kill(search, rng)
         hits[kind] += 1
         await_death(orphans)
         if search.process.poll() is not None:
-            search = Search(folder)
+            search = Search(folder, executor)
         now = recorded(folder)
         assert list(now.items())[: len(known)] == list(known.items())
         known = now
     return search, hits, known
 
 
-def test_kills_of_workers_and_of_the_search_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["processes", "ray"])
+def test_kills_of_workers_and_of_the_search_lose_nothing(tmp_path: Path, executor: str) -> None:
     """After all kills every trial is there once, finished, and as it was when it was recorded."""
-    search, hits, known = killed_at_random(tmp_path)
+    if executor == "ray":
+        pytest.importorskip("ray", reason="Ray is not installed")
+    search, hits, known = killed_at_random(tmp_path, executor)
     said = search.end()
 
     assert not said, said
