@@ -287,9 +287,8 @@ class Forms:
         known = self._learnt.get(structure.key)
         if known is None or known.given_up:
             return None
-        told = known.predict(structure.leaves) if known.fit is not None else None
-        if known.fit is None and structure.family in self._families:
-            told = self._families[structure.family].predict(structure.leaves)
+        learnt = known if known.fit is not None else self._families.get(structure.family)
+        told = None if learnt is None else learnt.predict(structure.leaves)
         return None if told is None else (known.signature, told)
 
 
