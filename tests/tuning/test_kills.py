@@ -73,10 +73,8 @@ class Search:
         children = _children(self.process.pid)
         if self.executor != "ray":
             return children
-        # Ray's are children of its node's process; what begins so is one that has got a name.
-        return [
-            p for child in children for p in _children(child) if _command(p).startswith("ray::")
-        ]
+        # Ray's are children of its node's process, beside agents with which the node would go, too.
+        return [p for child in children for p in _children(child) if _is_actor(p)]
 
     def await_work(self, num_begun: int) -> bool:
         """Wait until it has begun a trial; False if it has ended."""
@@ -139,6 +137,10 @@ def _command(pid: int) -> str:
         return ""
 
 
+def _is_actor(pid: int) -> bool:
+    return _command(pid).startswith("ray::Worker")
+
+
 def await_death(pids: list[int]) -> None:
     """Workers that outlive their search end by themselves."""
     until = time.monotonic() + PATIENCE
@@ -148,8 +150,7 @@ def await_death(pids: list[int]) -> None:
 
 
 def _lives(pid: int) -> bool:
-    command = _command(pid)
-    return "smarttune" in command or command.startswith("ray::")
+    return "smarttune" in _command(pid) or _is_actor(pid)
 
 
 def killed_at_random(folder: Path, executor: str) -> tuple[Search, Counter[str], dict[str, str]]:
