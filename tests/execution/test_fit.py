@@ -438,7 +438,10 @@ def test_garbage_is_collected_once_in_a_while(calls: list[str]) -> None:
 
 
 def test_what_was_imported_is_frozen(calls: list[str]) -> None:
-    """Garbage goes first, so that it is not kept for good."""
+    """Garbage goes first, so that it is not kept for good; later garbage is never spared."""
+    prepare_process.cache_clear()
+
+    prepare_process()
     prepare_process()
 
     assert calls == ["collect", "freeze"]
