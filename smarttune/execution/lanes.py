@@ -28,7 +28,7 @@ from smarttune.execution.program import (
     first_line,
     leaves,
 )
-from smarttune.execution.structure import Forms, Structure, structure_of
+from smarttune.execution.structure import Forms, structure_of
 from smarttune.execution.together import Member, Pace, overrides, train_together
 from smarttune.training.checkpoint import set_state, state_of
 
@@ -162,8 +162,9 @@ class Lanes:
         shapes = engine.shapes(feed)
         structure = structure_of(model)
         if structure is not None:
-            key, leaves_, family = structure
-            structure = Structure(digest(key, shapes), leaves_, digest(family, shapes))
+            structure = structure._replace(
+                key=digest(structure.key, shapes), family=digest(structure.family, shapes)
+            )
             predicted = self._forms.predict(structure)
             if predicted is not None and predicted[0] in self._programs:
                 return predicted

@@ -93,7 +93,7 @@ class Search:
             code = self.process.wait(PATIENCE + SECONDS_PER_TRIAL * TRIALS)
         finally:
             self.process.kill()
-        return (self.folder / "stderr.txt").read_text() if code else ""
+        return f"exit {code}: {(self.folder / 'stderr.txt').read_text()}" if code else ""
 
 
 def started(folder: Path) -> list[str]:
