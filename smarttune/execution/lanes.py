@@ -189,7 +189,9 @@ class Lanes:
             known.fit_is_faster = _probe(known, Entrant(model, trace.numbers, feed), member.epochs)
         self._programs[key] = known
         if not known.fit_is_faster:
-            self._tell("compiled", f"one program on {engine.name} for trials of one structure")
+            alone = self.lane == "fused" and not engine.batched
+            reason = f"one program on {engine.name} for trials of one structure"
+            self._tell("compiled", reason + ("; several at a time need JAX" if alone else ""))
         while len(self._programs) > 1 and (
             len(self._programs) > MOST_PROGRAMS
             or sum(k.num_bytes for k in self._programs.values()) > MOST_BYTES

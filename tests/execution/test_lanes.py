@@ -339,3 +339,14 @@ def test_options_say_where_trials_run() -> None:
     assert chosen_executor("fit").pool == ""
     assert chosen_executor(address="auto").pool == "ray"
     assert executor_of_run({"lane": "fit"}, 2) == Executor("fit", "processes", 2)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX trains several at a time")
+def test_fused_says_what_it_needs() -> None:
+    """Where no program takes several trials, who asked for that is told why."""
+    build, data = NETWORKS["mlp"][0], NETWORKS["mlp"][1]()
+    said: list[str] = []
+    lanes = Lanes("fused", on_choice=lambda _, reason: said.append(reason))
+    assert lanes.train([member(built(build, 0.2, 0), data, 0)[0]]) == []
+    (reason,) = said
+    assert "several at a time need JAX" in reason
