@@ -71,9 +71,7 @@ class Tuner(SmartTuner):
         **options: As for `SmartTuner` and `keras_tuner.Tuner`.
     """
 
-    def __init__(self, oracle: Any, hypermodel: Any = None, **options: Any) -> None:
-        options.setdefault("policy", TrialPolicy(max_epochs=1, seed=getattr(oracle, "seed", 0)))
-        super().__init__(oracle, hypermodel, **options)
+    default_policy = TrialPolicy(max_epochs=1)
 
     def _added(self, trial: Trial, plan: TrialPlan, *, epochs_given: bool) -> dict[str, Any]:
         added = super()._added(trial, plan, epochs_given=epochs_given)

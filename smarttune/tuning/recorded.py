@@ -208,5 +208,6 @@ def open_run(
         shutil.rmtree(path)
     if (path / "run.json").exists():
         return Run.load(path)
-    goal = goal_of(oracle.objective)._asdict()
-    return Run.create(path, {"kind": "hypermodel", "objective": goal})
+    # KerasTuner's oracles draw a seed where none was given: a resumed search needs the first one.
+    manifest = {"kind": "hypermodel", "seed": getattr(oracle, "seed", None) or 0}
+    return Run.create(path, {**manifest, "objective": goal_of(oracle.objective)._asdict()})

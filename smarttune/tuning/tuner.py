@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from keras_tuner.engine.trial import Trial, TrialStatus
 
@@ -60,7 +60,7 @@ class SmartTuner(RecordedTuner):
         directory: With `project_name` the run directory; a run found there is resumed.
         project_name: See `directory`.
         run: An open run, instead of the two.
-        policy: How trials are trained; with the oracle's seed if None.
+        policy: How trials are trained; with the seed of the oracle that began the run if None.
         budget: What the search may spend beside what the oracle limits.
         on_event: Called with every event, epochs included.
         clock: Counts the time budget; made from `budget` if None.
@@ -80,6 +80,8 @@ class SmartTuner(RecordedTuner):
         ...                    directory="runs", project_name="first")
         >>> tuner.search(x, y, validation_data=(xv, yv), epochs=20)
     """
+
+    default_policy: ClassVar[TrialPolicy] = TrialPolicy()
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class SmartTuner(RecordedTuner):
         if run is None:
             run = open_run(oracle, directory, project_name, overwrite=overwrite)
         self.run = run
-        self.policy = policy or TrialPolicy(seed=getattr(oracle, "seed", None) or 0)
+        self.policy = policy or replace(self.default_policy, seed=run.manifest.get("seed", 0))
         self.budget = budget if budget is not None else Budget()
         self.on_event = on_event
         self.clock = clock if clock is not None else Clock(self.budget.seconds)

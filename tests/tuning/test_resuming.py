@@ -75,6 +75,21 @@ def test_a_resumed_stock_oracle_equals_an_uninterrupted_one(tmp_path: Path) -> N
     assert [essence(r) for r in resumed.log] == [essence(r) for r in whole.log]
 
 
+def test_a_resumed_search_keeps_the_seed_that_keras_tuner_drew(tmp_path: Path) -> None:
+    """Without a seed the trials after a break train from the seed of those before it."""
+
+    def unseeded(**options: Any) -> Any:
+        objective = keras_tuner.Objective("val_loss", "min")
+        drawn = keras_tuner.oracles.RandomSearchOracle(objective=objective, max_trials=4)
+        return tuner(tmp_path / "run", drawn, **options)
+
+    first = unseeded(on_event=Interrupt(2))
+    with pytest.raises(KeyboardInterrupt):
+        first.search(epochs=2)
+    resumed = unseeded()
+    assert first.oracle.seed == first.policy.seed == resumed.policy.seed
+
+
 def test_finished_trials_are_not_trained_again(tmp_path: Path) -> None:
     """Resuming trains the rest and nothing else."""
     with pytest.raises(KeyboardInterrupt):
