@@ -38,7 +38,8 @@ from surrogate import (
     DEVELOPMENT_TASKS,
     FACTS,
     MAX_EPOCHS,
-    NAMES,
+    PINNED,
+    SPACE,
     Setup,
     Simulation,
     Spent,
@@ -55,29 +56,7 @@ Method = Callable[[Simulation, Setup], None]
 MARKS = (1, 2, 4, 8, 12, 20, 50)
 
 # The surrogate's names, in its order, as SmartTune calls them.
-CANONICAL = dict(
-    zip(
-        NAMES,
-        (
-            "training.batch_size",
-            "optimizer.learning_rate",
-            "optimizer.momentum",
-            "optimizer.weight_decay",
-            "model.num_layers",
-            "model.units",
-            "model.dropout",
-        ),
-        strict=True,
-    )
-)
-
-# What the surrogate trains, whatever rules would say.
-PINNED = {
-    "optimizer.name": "sgd",
-    "optimizer.schedule": "cosine",
-    "optimizer.regularization": "weight_decay",
-    "training.epochs": MAX_EPOCHS,
-}
+CANONICAL = {axis.name: axis.canonical for axis in SPACE}
 
 # The width of priors that come from a configuration alone ("medium" of the PriorBand paper).
 SPREAD = 0.25
@@ -103,11 +82,7 @@ def recommended(number: int, budget: float, tuned: tuple[str, ...] = ()) -> Any:
     known = FACTS[number]
     facts = Facts.of(
         {
-            "data.task": "tabular",
-            "model.problem": "binary" if known.num_classes == 2 else "multiclass",
-            "data.num_samples": known.num_samples,
-            "data.num_features": known.num_features,
-            "data.num_classes": known.num_classes,
+            **known.facts(),
             "budget.type": "epochs",
             "budget.num_epochs": round(budget * MAX_EPOCHS),
         }

@@ -20,98 +20,31 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import math
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-MAX_EPOCHS = 52
+from smarttune.evidence.surrogate import (
+    DEVELOPMENT_TASKS,
+    FACTS,
+    MAX_EPOCHS,
+    NAMES,
+    PINNED,
+    SPACE,
+    as_row,
+    errors_of,
+)
+from smarttune.evidence.surrogate import predict as ask
+
+__all__ = ["DEVELOPMENT_TASKS", "FACTS", "MAX_EPOCHS", "NAMES", "PINNED", "SPACE"]
+
 POOL = 50_000  # random configurations that define the regret of a task
-
-# Places of the surrogate's outputs.
-BALANCED_ACCURACY = 3
-
-
-class Axis(NamedTuple):
-    """One hyperparameter of the surrogate."""
-
-    name: str
-    low: float
-    high: float
-    log: bool
-    integer: bool
-
-
-# In the order of the surrogate's inputs, which the epoch precedes.
-SPACE = (
-    Axis("batch_size", 16, 512, log=True, integer=True),
-    Axis("learning_rate", 1e-4, 1e-1, log=True, integer=False),
-    Axis("momentum", 0.1, 0.99, log=False, integer=False),
-    Axis("weight_decay", 1e-5, 1e-1, log=False, integer=False),
-    Axis("num_layers", 1, 5, log=False, integer=True),
-    Axis("max_units", 64, 1024, log=True, integer=True),
-    Axis("max_dropout", 0.0, 1.0, log=False, integer=False),
-)
-NAMES = tuple(axis.name for axis in SPACE)
-
-
-class TableFacts(NamedTuple):
-    """What anyone knows of a table before training: rows, input columns, classes."""
-
-    num_samples: int
-    num_features: int
-    num_classes: int
-
-
-# Rows, columns and classes as OpenML describes the tables behind the tasks (from memory).
-FACTS = {
-    3945: TableFacts(50_000, 230, 2),
-    7593: TableFacts(581_012, 54, 7),
-    34539: TableFacts(32_769, 9, 2),
-    126025: TableFacts(48_842, 14, 2),
-    126026: TableFacts(34_465, 118, 2),
-    126029: TableFacts(45_211, 16, 2),
-    146212: TableFacts(58_000, 9, 7),
-    167104: TableFacts(690, 14, 2),
-    167149: TableFacts(3_196, 36, 2),
-    167152: TableFacts(2_000, 216, 10),
-    167161: TableFacts(1_000, 20, 2),
-    167168: TableFacts(846, 18, 4),
-    167181: TableFacts(2_109, 21, 2),
-    167184: TableFacts(748, 4, 2),
-    167185: TableFacts(1_080, 856, 9),
-    167190: TableFacts(5_404, 5, 2),
-    167200: TableFacts(98_050, 28, 2),
-    167201: TableFacts(67_557, 42, 3),
-    168329: TableFacts(65_196, 27, 100),
-    168330: TableFacts(83_733, 54, 4),
-    168331: TableFacts(58_310, 180, 10),
-    168335: TableFacts(130_064, 50, 2),
-    168868: TableFacts(76_000, 170, 2),
-    168908: TableFacts(5_418, 1_636, 2),
-    168910: TableFacts(8_237, 800, 7),
-    189354: TableFacts(539_383, 7, 2),
-    189862: TableFacts(2_984, 144, 2),
-    189865: TableFacts(5_124, 20, 2),
-    189866: TableFacts(425_240, 78, 2),
-    189873: TableFacts(416_188, 60, 355),
-    189905: TableFacts(1_728, 6, 4),
-    189906: TableFacts(2_310, 19, 7),
-    189908: TableFacts(70_000, 784, 10),
-    189909: TableFacts(44_819, 6, 3),
-}
-
-# Only these were looked at while rules and strategies were made; the rest is for checking.
-DEVELOPMENT_TASKS = (
-    *(3945, 34539, 126026, 146212, 167149, 167161, 167181, 167185, 167200),
-    *(168329, 168331, 168868, 168910, 189862, 189866, 189905, 189908),
-)
 
 
 class Spent(Exception):  # noqa: N818 -- the normal end of a simulated search
@@ -127,23 +60,6 @@ def folder() -> Path:
     return found
 
 
-@functools.cache
-def _session() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        sys.exit("The surrogate needs onnxruntime: pip install 'smarttune[benchmarks]'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(folder() / "model.onnx"), options)
-
-
-@functools.cache
-def _codes() -> dict[str, int]:
-    codes: dict[str, int] = json.loads((folder() / "encoding.json").read_text())["OpenML_task_id"]
-    return codes
-
-
 def predict(task: int, epochs: np.ndarray, configurations: np.ndarray) -> np.ndarray:
     """Ask the surrogate.
 
@@ -155,10 +71,7 @@ def predict(task: int, epochs: np.ndarray, configurations: np.ndarray) -> np.nda
     Returns:
         Shares of 1 that are wrong, shape (n,): one minus balanced validation accuracy.
     """
-    rows = np.column_stack([epochs, configurations]).astype(np.float32)
-    codes = np.full((len(rows), 1), _codes()[str(task)], np.int32)
-    output = _session().run(None, {"x_cat": codes, "x_cont": rows})[0]
-    return np.asarray(1.0 - output[:, BALANCED_ACCURACY], np.float64)
+    return errors_of(ask(folder(), task, epochs, configurations))
 
 
 def from_unit(u: np.ndarray) -> np.ndarray:
@@ -179,11 +92,6 @@ def as_values(row: np.ndarray) -> dict[str, float | int]:
     return {
         a.name: round(float(v)) if a.integer else float(v) for a, v in zip(SPACE, row, strict=True)
     }
-
-
-def as_row(values: Mapping[str, Any]) -> np.ndarray:
-    """Named values as a raw row, inside the ranges that the surrogate knows."""
-    return np.array([min(a.high, max(a.low, float(values[a.name]))) for a in SPACE])
 
 
 @dataclass(frozen=True)

@@ -396,7 +396,7 @@ def _manifest(suggestion: Suggestion, budget: Budget, job: SearchJob) -> dict[st
         "test_fraction": job.test_fraction,
         "data": {
             "where": dataset.where,
-            "digest": _digest(dataset),
+            "digest": digest_of(dataset),
             "read_options": _read_options(dataset),
             "rows": len(dataset.features),
         },
@@ -415,7 +415,7 @@ def _read_options(dataset: Dataset) -> dict[str, Any]:
     return dataset.read_options | paths
 
 
-def _digest(dataset: Dataset) -> str:
+def digest_of(dataset: Dataset) -> str:
     """A hash of every sample in its place; the split goes by the order of the rows."""
     from pandas.util import hash_pandas_object
 
@@ -488,7 +488,7 @@ def _same_data(run: Run, data: Any, target: Any) -> Dataset:
         dataset = data if isinstance(data, Dataset) else read(data, target, **options)
     now = measure(dataset, problem=run.fingerprint.problem, drop=run.manifest["drop"])
     same = now.model_copy(update={"source": run.fingerprint.source}) == run.fingerprint
-    if not same or _digest(dataset) != run.manifest["data"]["digest"]:
+    if not same or digest_of(dataset) != run.manifest["data"]["digest"]:
         raise DataError(
             dataset.where,
             received="the data have changed since the run began",

@@ -1,4 +1,4 @@
-"""Real data sets that are not bundled: found beside the project, or the test is skipped."""
+"""Data that are not bundled: found beside the project, or the test is skipped."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+DEFAULT = SHARED / "data"
 
 
 def development_data(name: str) -> Path:
@@ -15,4 +16,12 @@ def development_data(name: str) -> Path:
     path = Path(os.environ.get("SMARTTUNE_DATA", DEFAULT)) / name
     if not path.exists():
         pytest.skip(f"{name} is not here; set SMARTTUNE_DATA to the folder that holds it")
+    return path
+
+
+def development_knowledge() -> Path:
+    """The file that the rules were written from; skips where it is absent."""
+    path = Path(os.environ.get("SMARTTUNE_KNOWLEDGE", SHARED / "knowledge" / "heuristics.yaml"))
+    if not path.exists():
+        pytest.skip(f"{path.name} is not here; set SMARTTUNE_KNOWLEDGE to it")
     return path

@@ -18,6 +18,7 @@ import yaml
 
 import smarttune
 from smarttune.cli.app import app
+from smarttune.facts import FACTS, TASKS
 from smarttune.rulebook import Rule, Rulebook
 
 ROOT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ PROSE = (
     "examples/README.md",
     "examples/data/README.md",
     "examples/050_write_a_rule/README.md",
+    "examples/210_company_pack/README.md",
 )
 _BLOCK = re.compile(r"(<!-- runnable -->\n)?^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -47,16 +49,20 @@ class Block(NamedTuple):
 
 
 def _builder() -> ModuleType:
+    # By its path: a package of the same name is installed to build wheels.
     spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "docs"))
+        spec.loader.exec_module(module)
     return module
 
 
 BUILD = _builder()
-COMMANDS: dict[str, Any] = dict(BUILD.commands(typer.main.get_command(app)))
+RULE_PAGES, NAME_PAGES = BUILD.rules, BUILD.names
+COMMANDS: dict[str, Any] = dict(BUILD.commands.commands(typer.main.get_command(app)))
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,7 @@ def test_no_generated_page_is_stale(own_book: Rulebook) -> None:
     """Committed pages are what code and rules would make of them now; else run `make docs`."""
     pages = BUILD.committed_pages(own_book)
 
-    assert {"rules/README.md", "docs/cli.md"} <= set(pages)
+    assert {"rules/README.md", "docs/cli.md", "docs/knowledge.md"} <= set(pages)
     assert list(BUILD.differences(pages)) == []
 
 
@@ -142,6 +148,90 @@ def test_reference_lists_every_option() -> None:
     assert missing == []
 
 
+def test_site_has_a_page_for_whatever_rules_name(site: Path, own_book: Rulebook) -> None:
+    """Works, hyperparameters and facts each have a page, and their reference links to all."""
+    everything = {
+        "sources": own_book.sources,
+        "hyperparameters": own_book.hyperparameters,
+        "facts": FACTS,
+    }
+    for folder, names in everything.items():
+        reference = (site / "docs" / f"{folder}.md").read_text(encoding="utf-8")
+        for name in names:
+            assert (site / "docs" / folder / f"{name}.md").is_file()
+            assert f"({folder}/{name}.md)" in reference
+
+
+def test_pages_of_rules_works_and_names_link_to_each_other(site: Path, own_book: Rulebook) -> None:
+    """From a rule to all it cites, sets, reads and contradicts, and from each of these back."""
+    docs = site / "docs"
+    texts = {p.relative_to(docs).as_posix(): p.read_text("utf-8") for p in docs.rglob("*.md")}
+    missing = []
+    for rule in own_book.rules:
+        page = texts[f"rules/{rule.code}.md"]
+        named = {f"sources/{item.source}.md" for item in rule.provenance}
+        words = {*rule.names, *(line.hyperparameter for line in rule.then if line.hyperparameter)}
+        named |= {f"{'facts' if w in FACTS else 'hyperparameters'}/{w}.md" for w in words}
+        back = f"](../rules/{rule.code}.md)"
+        missing += [(rule.code, n) for n in named if f"](../{n})" not in page]
+        missing += [(n, rule.code) for n in named if back not in texts[n]]
+        others = {c.with_ for c in rule.conflicts} | set(rule.overrides)
+        missing += [(rule.code, o) for o in others if f"]({o}.md)" not in page]
+        missing += [
+            (o, rule.code) for o in others if f"]({rule.code}.md)" not in texts[f"rules/{o}.md"]
+        ]
+
+    assert missing == []
+
+
+def test_page_of_a_work_holds_every_claim_taken_from_it(site: Path, own_book: Rulebook) -> None:
+    """With what each supports, its place in the work, and how we know."""
+    items = [item for rule in own_book.rules for item in rule.provenance]
+
+    for item in items:
+        page = (site / "docs" / "sources" / f"{item.source}.md").read_text(encoding="utf-8")
+        row = (item.supports, item.claim, item.locator, f"{item.verification}: ")
+        assert " | ".join(" ".join(part.split()).replace("|", "\\|") for part in row) in page
+
+
+def test_page_of_a_hyperparameter_says_what_is_recommended(site: Path) -> None:
+    """Type, unit and bounds, the range to begin with, and every rule with condition and value."""
+    page = (site / "docs" / "hyperparameters" / "model.num_layers.md").read_text(encoding="utf-8")
+
+    for part in (
+        "# model.num_layers",
+        "Type: int, counted in layers.",
+        "Allowed: int of at least 0.",
+        "| table, binary | `3` | 1 to 5 | [CAP001](../rules/CAP001.md)",
+        '`model.family == "mlp"` | `model.num_layers` should be searched over 1 to 5',
+    ):
+        assert part in page
+
+
+def test_recommended_values_on_pages_are_those_of_the_engine(own_book: Rulebook) -> None:
+    """Every kind of data is among the examples, and each has a recommended network."""
+    made = NAME_PAGES.typical(own_book)
+
+    assert set(made) == set(TASKS)
+    assert all("model.family" in recommended.settings for recommended in made.values())
+
+
+def test_index_counts_rules_by_pack_and_evidence(own_book: Rulebook) -> None:
+    """The table adds up, over packs and over classes, and so do the claims by verification."""
+    index = RULE_PAGES.rule_index(own_book)
+    tables = index.split("\n| pack |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in tables]
+    numbers = {row[0]: [int(cell or 0) for cell in row[1:]] for row in rows}
+    total = numbers.pop("**all**")
+
+    assert set(numbers) == {f"`{pack.info.pack}`" for pack in own_book.packs}
+    assert total[0] == len(own_book.rules)
+    assert [sum(column) for column in zip(*numbers.values(), strict=True)] == total
+    assert all(row[0] == sum(row[1:-1]) for row in numbers.values())
+    claims = sum(len(rule.provenance) for rule in own_book.rules)
+    assert f"| **all** |  | {claims} |" in index
+
+
 def test_site_has_a_page_for_every_rule(site: Path, own_book: Rulebook) -> None:
     """Each page carries the rule's reason, and the index links to it."""
     index = (site / "rules" / "README.md").read_text(encoding="utf-8")
@@ -159,14 +249,14 @@ def test_rule_page_links_to_the_rules_that_it_names(own_book: Rulebook) -> None:
     changed = rule.model_copy(update={"why": "See BAT001, but not `--ignore BAT003`."})
     book = own_book.replace_rules([changed if r.code == "BAT004" else r for r in own_book.rules])
 
-    page = BUILD.rule_page(changed, book)
+    page = RULE_PAGES.rule_page(changed, book)
 
     assert "See [BAT001](BAT001.md), but not `--ignore BAT003`." in page
     assert "[BAT004](BAT004.md)" not in page
 
 
 def test_links_of_the_site_lead_somewhere(site: Path) -> None:
-    """Every relative link, in prose, generated pages and rule pages, meets a file and a heading."""
+    """Every relative link, in prose and in generated pages, meets a file and a heading."""
     broken = []
     for page in site.rglob("*.md"):
         text = _BLOCK.sub("", page.read_text(encoding="utf-8"))
@@ -188,9 +278,10 @@ def _anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PROSE)
 def test_prose_names_only_what_exists(page: str, own_book: Rulebook) -> None:
-    """Rule codes are rules (or of the example pack), and Python names can be imported."""
+    """Rule codes are rules (or of an example pack), and Python names can be imported."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    codes = {rule.code for rule in own_book.rules} | {"LAB001", "LAB002"}
+    codes = {rule.code for rule in own_book.rules}
+    codes |= {file.name[:6] for file in (ROOT / "examples").rglob("[A-Z][A-Z][A-Z]???-*.yaml")}
 
     unknown = {c for c in re.findall(r"\b[A-Z]{3}\d{3}\b", text) if c not in codes}
     names = set(re.findall(r"\bsmarttune\.([A-Za-z_]\w*)", text))

@@ -8,6 +8,7 @@ import typer
 
 import smarttune
 from smarttune.cli import rules
+from smarttune.cli.cite import cite
 from smarttune.cli.learn import learn
 from smarttune.cli.lr_find import lr_find
 from smarttune.cli.plan import plan
@@ -23,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
-for command in (suggest, lr_find, plan, search, resume, show, predict, export, learn):
+for command in (suggest, lr_find, plan, search, resume, show, cite, predict, export, learn):
     app.command()(command)
 app.add_typer(rules.app, name="rules")
 

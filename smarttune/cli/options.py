@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from smarttune.data.dataset import ReadOptions
     from smarttune.rulebook import Rulebook
 
+
+class Format(StrEnum):
+    """How to print."""
+
+    text = "text"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
 RuleFolders = Annotated[
     list[Path] | None,
     typer.Option("--rules", help="A folder with rules of your own; repeatable."),

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from smarttune.cli.options import Ignore, RuleFolders, Select, load_rules
+from smarttune.cli.options import (
+    Format,
+    FormatOption,
+    Ignore,
+    RuleFolders,
+    Select,
+    load_rules,
+)
+from smarttune.cli.rules_checks import experiment
+from smarttune.cli.rules_conflicts import conflicts
+from smarttune.cli.rules_coverage import coverage
+from smarttune.cli.rules_new import new
 
 app = typer.Typer(
     help="Read and check the rules behind every recommendation.", no_args_is_help=True
 )
-
-
-class Format(StrEnum):
-    """How to print."""
-
-    text = "text"
-    json = "json"
-
-
-FormatOption = Annotated[Format, typer.Option("--format", help="How to print.")]
+app.command("conflicts")(conflicts)
+app.command("coverage")(coverage)
+app.command("new")(new)
+app.command("test")(experiment)
 
 
 @app.command("list")

@@ -11,6 +11,7 @@ from keras import ops
 
 from smarttune.data import Dataset
 from smarttune.data.audio import Recordings
+from smarttune.models.built import families_built
 from smarttune.models.codec import TargetCodec
 from smarttune.models.convolution import cnn
 from smarttune.models.export import decoded
@@ -31,7 +32,7 @@ from smarttune.space import Value
 if TYPE_CHECKING:
     from smarttune.fingerprint import Fingerprint
 
-FAMILIES = ("cnn", "rnn", "tcn")
+FAMILIES = families_built("audio", "multiclass")
 AUGMENTATIONS = ("none", "masks")
 
 
@@ -70,15 +71,14 @@ class Audio(Modality):
         Raises:
             SettingError: If the family or the augmentation is none of recordings.
         """
-        if layers.family not in FAMILIES:
-            raise bad_value("model.family", layers.family, FAMILIES)
+        family = layers.family_of(self.name)
         shape = (preprocessor.num_frames, preprocessor.num_bands)
         given = keras.Input(shape, name="spectrogram")
         sound = heard(preprocessor, given)
         x = _augmented(layers, given)
-        if layers.family == "rnn":
+        if family == "rnn":
             x = rnn(layers, x, mask=sound)
-        elif layers.family == "tcn":
+        elif family == "tcn":
             # Words may lie anywhere in a clip, so every step speaks, not only the last one.
             x = mean_step(tcn(layers, x, every_step=True), sound)
         else:

@@ -18,7 +18,7 @@ from smarttune.models.augmentation import augmented
 from smarttune.models.codec import TargetCodec
 from smarttune.models.convolution import cnn
 from smarttune.models.export import bare_copy, decoded
-from smarttune.models.layers import Layers, bad_value
+from smarttune.models.layers import Layers
 from smarttune.models.modality import Modality, Preprocessor
 from smarttune.models.optimizers import needed
 from smarttune.models.segmentation import dense_cnn, unet
@@ -200,12 +200,11 @@ class Image(Modality):
         """
         by_pixel = layers.codec.problem == "segmentation"
         families = FAMILIES_BY_PIXEL if by_pixel else FAMILIES
-        if layers.family not in families and (by_pixel or layers.family != PRETRAINED):
-            raise bad_value("model.family", layers.family, tuple(families))
+        family = layers.family_of(self.name)
         side = preprocessor.side
         image = keras.Input((side, side, preprocessor.channels), dtype="uint8", name="image")
         x = augmented(layers, ops.cast(image, "float32"))
-        if layers.family == PRETRAINED:
+        if family == PRETRAINED:
             features = _pretrained_features(x, preprocessor)
             return keras.Model({"image": image}, layers.output(layers.drop(features, "head")))
         x = keras_layers.Rescaling(
@@ -213,7 +212,7 @@ class Image(Modality):
             [-m / d for m, d in zip(preprocessor.mean, preprocessor.deviation, strict=True)],
             name=_SCALING,
         )(x)
-        output = layers.output(families[layers.family](layers, x))
+        output = layers.output(families[family](layers, x))
         if by_pixel and output.shape[1] != side:
             output = keras_layers.Resizing(side, side, dtype="float32", name="full_size")(output)
         return keras.Model({"image": image}, output, name="image")

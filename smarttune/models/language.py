@@ -17,7 +17,7 @@ from smarttune.data.corpus import CorpusContent, Symbols
 from smarttune.errors import DataError, OptionError
 from smarttune.models.codec import TargetCodec
 from smarttune.models.export import bare_copy
-from smarttune.models.layers import Layers, bad_value
+from smarttune.models.layers import Layers
 from smarttune.models.modality import Modality, Preprocessor
 from smarttune.models.optimizers import needed
 from smarttune.models.recurrent import rnn
@@ -171,8 +171,7 @@ class Language(Modality):
         It takes {"tokens": (batch, length) int32} and gives logits of the next symbol at each
         step, float32, shape (batch, length, symbols + 1).
         """
-        if layers.family != "rnn":
-            raise bad_value("model.family", layers.family, ("rnn",))
+        layers.family_of(self.name)
         tokens = keras.Input((preprocessor.length,), dtype="int32", name="tokens")
         width = int(layers.value("model.embedding_dim"))
         x = layers.embedding(tokens, layers.codec.num_outputs, width, "embedding")

@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers, ops
 
 from smarttune.errors import SettingError
+from smarttune.models.built import families_built
 from smarttune.models.codec import TargetCodec
 from smarttune.models.optimizers import kernel_regularizer, needed
 from smarttune.space import Value
@@ -50,6 +51,17 @@ class Layers:
     def family(self) -> str:
         """The kind of network."""
         return str(self.value("model.family"))
+
+    def family_of(self, modality: str) -> str:
+        """The kind of network, which must be one that is built here.
+
+        Raises:
+            SettingError: If a modality builds no such network for the problem.
+        """
+        allowed = families_built(modality, self.codec.problem)
+        if self.family not in allowed:
+            raise bad_value("model.family", self.family, allowed)
+        return self.family
 
     def seed(self, name: str) -> int:
         """The seed of the random part called `name`."""

@@ -13,6 +13,7 @@ from keras import ops
 from smarttune.data import Dataset
 from smarttune.data.sequences import SequenceArrays
 from smarttune.errors import DataError, SettingError
+from smarttune.models.built import families_built
 from smarttune.models.codec import TargetCodec
 from smarttune.models.dense import mlp
 from smarttune.models.export import bare_copy, decoded
@@ -26,7 +27,7 @@ from smarttune.space import Value
 if TYPE_CHECKING:
     from smarttune.fingerprint import Fingerprint
 
-FAMILIES = ("rnn", "tcn", "mlp")
+FAMILIES = families_built("sequence", "multiclass")
 MISSING = ("mean", "mean_and_indicator")
 # ours: a feature that varies less, relative to its mean, is constant but for rounding.
 _LEAST_DEVIATION = 1e-6
@@ -167,14 +168,13 @@ class Sequence(Modality):
         Raises:
             SettingError: If the family is none of sequences.
         """
-        if layers.family not in FAMILIES:
-            raise bad_value("model.family", layers.family, FAMILIES)
+        family = layers.family_of(self.name)
         x = keras.Input((preprocessor.num_steps, preprocessor.width), name="steps")
         length = keras.Input((1,), dtype="int32", name="length")
         mask = step_mask(length, preprocessor.num_steps)
-        if layers.family == "rnn":
+        if family == "rnn":
             hidden = rnn(layers, x, mask=mask)
-        elif layers.family == "tcn":
+        elif family == "tcn":
             hidden = tcn(layers, x, mask=mask)
         else:
             hidden = mlp(layers, keras_layers.Flatten(name="window")(x))

@@ -14,7 +14,7 @@ from smarttune.data import Dataset
 from smarttune.models.codec import TargetCodec
 from smarttune.models.dense import mlp, resnet_mlp
 from smarttune.models.export import exported_table
-from smarttune.models.layers import Layers, bad_value
+from smarttune.models.layers import Layers
 from smarttune.models.modality import Modality, Preprocessor
 from smarttune.models.preprocessing import TablePreprocessor
 from smarttune.space import Value
@@ -58,10 +58,9 @@ class Tabular(Modality):
         (batch, terms) float32, ...} (each may be absent) and gives logits or encoded targets,
         float32, shape (batch, num_outputs).
         """
-        if layers.family not in FAMILIES:
-            raise bad_value("model.family", layers.family, tuple(FAMILIES))
+        family = layers.family_of(self.name)
         inputs, x = _features(layers, preprocessor)
-        hidden = FAMILIES[layers.family](layers, x)
+        hidden = FAMILIES[family](layers, x)
         return keras.Model(inputs, layers.output(hidden), name="dense")
 
     def exported(

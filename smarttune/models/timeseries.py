@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from smarttune.fingerprint import Fingerprint
 
-FAMILIES = ("mlp", "rnn", "tcn")
 NORMALIZATIONS = ("none", "last_value", "mean")
 
 
@@ -242,9 +241,7 @@ class TimeSeries(Modality):
         the last value as in NLinear (Zeng et al. 2023, section 4), or the mean as in
         reversible instance normalization (Kim et al. 2022, section 3.2), without its scale.
         """
-        family = layers.family
-        if family not in FAMILIES:
-            raise bad_value("model.family", family, FAMILIES)
+        family = layers.family_of(self.name)
         window = keras.Input((preprocessor.window_length, len(preprocessor.names)), name="window")
         inputs = {"window": window}
         x, level = _levelled(layers, window)

@@ -6,7 +6,9 @@ read, so a rule may depend on the recommended optimizer as on any fact.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from smarttune.errors import RangeError, SettingError, did_you_mean
@@ -20,9 +22,8 @@ from smarttune.recommendation.resolution import (
 )
 from smarttune.recommendation.settings import Advice, Recommendation, Setting, UnknownRule
 from smarttune.rulebook import Rule, Rulebook, load_rulebook
-from smarttune.rulebook.consequences import Consequence
+from smarttune.rulebook.agenda import Agenda, Lines
 from smarttune.rulebook.explain import describe
-from smarttune.rulebook.load import hyperparameter_dependencies
 from smarttune.rulebook.logic import Unknown
 from smarttune.space import HYPERPARAMETERS, HyperparameterDef, Value
 
@@ -50,13 +51,12 @@ def recommend(
     """
     book = rules if rules is not None else load_rulebook()
     pins = check_pins(pinned or {}, book.hyperparameters or HYPERPARAMETERS)
-    per_column = tuple(r for r in book.rules if any(n.startswith("column.") for n in r.names))
-    overall = _Pass([r for r in book.rules if r not in per_column or not columns], pins)
+    overall = _Pass(book.agenda_without_columns if columns else book.agenda, pins)
     overall.run(facts.values_dict())
     own, shared = families or {}, facts
     if (family := str(overall.names.get(FAMILY))) in own:
         facts = shared | own[family]
-        overall = _Pass(overall.rules, pins)
+        overall = _Pass(overall.agenda, pins)
         overall.run(facts.values_dict())
     others = _other_families(overall, shared, own, pins)
     settings, warnings = dict(overall.settings), list(overall.warnings)
@@ -69,7 +69,7 @@ def recommend(
         }
         key = (*column_facts.values_dict().items(), *column_pins.items())
         if key not in column_passes:
-            column_passes[key] = _Pass(per_column, column_pins)
+            column_passes[key] = _Pass(book.agenda_of_columns, column_pins)
             column_passes[key].run({**overall.names, **column_facts.values_dict()})
         for name, setting in column_passes[key].settings.items():
             settings[f"{name}[{column}]"] = _for_column(
@@ -85,7 +85,7 @@ def recommend(
     unknown: dict[str, Unknown] = {}
     for one in passes:
         for code, what in one.unknown.items():
-            unknown[code] = unknown.get(code, Unknown()) | what
+            unknown[code] = unknown[code] | what if code in unknown else what
     silent = {r.code for r in book.rules} - told - unknown.keys()
     return Recommendation(
         facts=facts,
@@ -104,7 +104,7 @@ def _other_families(
     families = () if FAMILY in pins else searched_families(overall.settings)
     passes = dict.fromkeys(families[:1], overall)
     for family in families[1:]:
-        passes[family] = _Pass(overall.rules, {**pins, FAMILY: family})
+        passes[family] = _Pass(overall.agenda, {**pins, FAMILY: family})
         passes[family].run((facts | own.get(family, Facts())).values_dict())
     return passes
 
@@ -153,12 +153,11 @@ def check_pins(
 class _Pass:
     """One run over some rules: settles their hyperparameters in order of dependence."""
 
-    def __init__(self, rules: Sequence[Rule], pins: Mapping[str, Value]) -> None:
-        self.rules = sorted(rules, key=lambda rule: rule.code)
+    def __init__(self, agenda: Agenda, pins: Mapping[str, Value]) -> None:
+        self.agenda = agenda
         self.pins = pins
         self.names: dict[str, Value] = {}
         self.settings: dict[str, Setting] = {}
-        self.fired: set[str] = set()  # rules that had a say
         self.traces: dict[str, tuple[str, ...]] = {}
         self.outcomes: dict[str, bool | Unknown] = {}
         self.unknown: dict[str, Unknown] = {}
@@ -167,19 +166,14 @@ class _Pass:
 
     def run(self, names: Mapping[str, Value]) -> None:
         self.names = {**names, **{n: v for n, v in self.pins.items() if "[" not in n}}
-        lines: dict[str, list[tuple[Rule, Consequence]]] = {}
-        for rule in self.rules:
-            for line in rule.then:
-                lines.setdefault(line.hyperparameter or "", []).append((rule, line))
-        for name in _settling_order(self.rules):
-            self._settle(name, lines[name])
+        for name, lines in self.agenda.lines.items():
+            self._settle(name, lines)
         for pinned in sorted(self.pins.keys() - self.settings.keys()):
             if "[" not in pinned:
                 self.settings[pinned] = pinned_setting(self.pins[pinned], ())
-        for rule, line in lines.get("", []):
+        for rule, line in self.agenda.advice:
             if self._holds(rule) is True:
                 assert line.advice is not None
-                self.fired.add(rule.code)
                 self.advice.append(
                     Advice(rule=rule.code, text=line.advice, trace=self._trace(rule))
                 )
@@ -198,9 +192,10 @@ class _Pass:
         return self.traces[rule.code]
 
     def _note_unknown(self, rule: Rule, unknown: Unknown) -> None:
-        self.unknown[rule.code] = self.unknown.get(rule.code, Unknown()) | unknown
+        known = self.unknown.get(rule.code)
+        self.unknown[rule.code] = unknown if known is None else known | unknown
 
-    def _settle(self, name: str, lines: Sequence[tuple[Rule, Consequence]]) -> None:
+    def _settle(self, name: str, lines: Lines) -> None:
         candidates = self._candidates(lines)
         if name in self.pins:
             setting = pinned_setting(self.pins[name], candidates)
@@ -212,13 +207,13 @@ class _Pass:
         self.settings[name] = setting
         self.names[name] = setting.value
 
-    def _candidates(self, lines: Sequence[tuple[Rule, Consequence]]) -> list[Candidate]:
+    def _candidates(self, lines: Lines) -> list[Candidate]:
         found: list[Candidate] = []
         for rule, line in lines:
             if self._holds(rule) is not True:
                 continue
             try:
-                proposal = line.propose(self.names)
+                proposal = self.agenda.propose(line, self.names)
             except RangeError as error:
                 raise RangeError(
                     f"rule {rule.code}",
@@ -229,31 +224,17 @@ class _Pass:
             if isinstance(proposal, Unknown):
                 self._note_unknown(rule, proposal)
                 continue
-            self.fired.add(rule.code)
-            found.append(Candidate(rule, line, proposal, self._trace(rule)))
-        by_code = sorted((c.rule for c in found), key=lambda rule: rule.code, reverse=True)
-        overriders = {code: rule.code for rule in by_code for code in rule.overrides}
-        marked = [
-            Candidate(c.rule, c.line, c.proposal, c.trace, overriders.get(c.rule.code, ""))
-            for c in found
-        ]
-        return sorted(marked, key=lambda c: c.rank)
+            found.append(Candidate(rule, line, proposal, partial(self._trace, rule)))
+        return _ranked(found)
 
 
-def _settling_order(rules: Iterable[Rule]) -> list[str]:
-    """Hyperparameters, each after those it depends on, otherwise by name."""
-    graph = hyperparameter_dependencies(rules)
-    order: list[str] = []
-
-    def visit(name: str) -> None:
-        if name not in order:
-            for needed in graph[name]:
-                visit(needed)
-            order.append(name)
-
-    for name in graph:
-        visit(name)
-    return order
+def _ranked(found: list[Candidate]) -> list[Candidate]:
+    """Candidates, each with the rule that overrides it, strongest first."""
+    by_code = sorted((c.rule for c in found if c.rule.overrides), key=lambda rule: rule.code)
+    overriders = {code: rule.code for rule in reversed(by_code) for code in rule.overrides}
+    if overriders:
+        found = [replace(c, overridden_by=overriders.get(c.rule.code, "")) for c in found]
+    return sorted(found, key=lambda c: c.rank) if len(found) > 1 else found
 
 
 def _for_column(setting: Setting, column: str, beside: Mapping[str, Setting]) -> Setting:

@@ -6,7 +6,7 @@ does not depend on the order in which rules were loaded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -44,14 +44,17 @@ _EVIDENCE = {
 _PRIOR_LEVELS = ((0.8, 0.125, 6.0), (0.5, 0.25, 4.0), (0.0, 0.5, 2.0))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """What one fired rule says of the hyperparameter under decision."""
+    """What one fired rule says of the hyperparameter under decision.
+
+    Its trace may be a function, as most of those that lose never show it.
+    """
 
     rule: Rule
     line: Consequence
     proposal: Proposal
-    trace: tuple[str, ...]
+    trace: tuple[str, ...] | Callable[[], tuple[str, ...]]
     overridden_by: str = ""
 
     @cached_property
@@ -79,7 +82,7 @@ class Candidate:
             summary=self.rule.summary,
             role=role,
             sources=sources,
-            trace=self.trace,
+            trace=self.trace() if callable(self.trace) else self.trace,
         )
 
 

@@ -103,6 +103,7 @@ def commands(report: Mapping[str, Any]) -> list[str]:
         f"smarttune predict {run} new.csv -o predictions.csv",
         f"smarttune export {run} model.keras",
         f"smarttune resume {run} --time 10m",
+        f"smarttune cite {run}",
     ]
 
 

@@ -17,10 +17,12 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from smarttune.errors import did_you_mean
 from smarttune.facts import as_kind
+from smarttune.rulebook.completion import HYPERPARAMETER_NAME, KnownNames, add_meanings
 from smarttune.rulebook.expressions import Expression, ExpressionError, constant, parse
 from smarttune.rulebook.logic import MAX_NUMBER, Names, Unknown
 from smarttune.space import (
@@ -40,12 +42,19 @@ from smarttune.space import (
 
 Strength = Literal["must", "should", "may"]
 
+# ours: a list in a rule has about 5 items; checking a hostile one must end soon.
+MAX_ITEMS = 200
+
 
 class Frozen(BaseModel):
     """Part of a rule file: immutable, strict, and without unknown keys."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        arbitrary_types_allowed=True,
+        defer_build=True,  # rules from the cache need no validator
     )
 
     @model_validator(mode="before")
@@ -53,7 +62,22 @@ class Frozen(BaseModel):
     def _lists_become_tuples(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        for name, part in (("it", data), *data.items()):
+            if isinstance(part, (dict, list)) and len(part) > MAX_ITEMS:
+                raise PydanticCustomError(
+                    "too_many",
+                    "{message}",
+                    {"message": f"`{name}` has {len(part)} items; at most {MAX_ITEMS} are allowed"},
+                )
         return {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: Any, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        schema: dict[str, Any] = handler(core_schema)
+        add_meanings(handler.resolve_ref_schema(schema), cls.__doc__ or "")
+        return schema
 
 
 def _hyperparameters(info: ValidationInfo) -> Mapping[str, HyperparameterDef]:
@@ -148,7 +172,11 @@ Number = Annotated[
 
 
 class Computed(Frozen):
-    """A value given by an expression where plain text would be a literal."""
+    """A value given by an expression where plain text would be a literal.
+
+    Attributes:
+        expression: Reads facts and hyperparameters that are settled before this one.
+    """
 
     expression: Annotated[
         Expression,
@@ -159,10 +187,19 @@ class Computed(Frozen):
 
 
 Literalish = Annotated[bool | int | float | str, Field(union_mode="smart")]
+# Values of facts or hyperparameters by name; editors complete the names.
+Values = Annotated[dict[str, Literalish], KnownNames(facts=True)]
 
 
 class FloatThen(Frozen):
-    """A range of numbers; bounds and default may be expressions."""
+    """A range of numbers; bounds and default may be expressions.
+
+    Attributes:
+        low: The smallest value that is worth a trial.
+        high: The largest value that is worth a trial.
+        default: The recommended value; without it, the middle of the range on its scale.
+        sampling: The scale of the range: linear, or log where values act by factors.
+    """
 
     low: Number
     high: Number
@@ -171,7 +208,14 @@ class FloatThen(Frozen):
 
 
 class IntThen(Frozen):
-    """A range of whole numbers; computed bounds are rounded inwards."""
+    """A range of whole numbers; computed bounds are rounded inwards.
+
+    Attributes:
+        low: The smallest value that is worth a trial.
+        high: The largest value that is worth a trial.
+        default: The recommended value; without it, the middle of the range on its scale.
+        sampling: The scale of the range: linear, log, or powers of two only.
+    """
 
     low: Number
     high: Number
@@ -180,7 +224,13 @@ class IntThen(Frozen):
 
 
 class ChoiceThen(Frozen):
-    """One of several values, with optional weights in the same order."""
+    """One of several values, with optional weights in the same order.
+
+    Attributes:
+        values: The values that are worth a trial.
+        default: The recommended value; without it, the one of the largest weight, or the first.
+        weights: How likely each value is the best one, in the order of the values.
+    """
 
     values: tuple[Literalish, ...] = Field(min_length=1)
     default: Literalish | Computed | None = None
@@ -193,8 +243,10 @@ class ChoiceThen(Frozen):
                 raise ValueError(
                     f"{len(self.weights)} weights stand beside {len(self.values)} values"
                 )
-            if min(self.weights) < 0 or sum(self.weights) <= 0:
-                raise ValueError("weights are not negative and not all zero")
+            if not all(0 <= weight <= MAX_NUMBER for weight in self.weights):
+                raise ValueError(f"weights lie between 0 and {MAX_NUMBER:g}")
+            if sum(self.weights) <= 0:
+                raise ValueError("weights are not all zero")
         literal = not isinstance(self.default, Computed) and self.default is not None
         if literal and self.default not in self.values:
             raise ValueError(f"the default {self.default!r} is not among the values")
@@ -210,15 +262,29 @@ class Proposal(Frozen):
 
 
 class Consequence(Frozen):
-    """One line of `then`: a range for a hyperparameter, or a piece of advice."""
+    """One line of `then`: a range for a hyperparameter, or a piece of advice.
 
-    hyperparameter: str | None = None
+    Attributes:
+        hyperparameter: What the line is about.
+        float: A range of numbers.
+        int: A range of whole numbers.
+        choice: Some values, one of which is best.
+        fixed: The only value worth a trial; text is taken as it stands, and
+            `{expression: ...}` is computed.
+        strength: Where no override decides, `must` beats `should`, and `should` beats `may`.
+        active_when: Values of other hyperparameters without which this one does nothing.
+        advice: A sentence to the user, in a line without a hyperparameter.
+    """
+
+    hyperparameter: Annotated[str | None, WithJsonSchema(HYPERPARAMETER_NAME)] = None
     float_: FloatThen | None = Field(default=None, alias="float")
     int_: IntThen | None = Field(default=None, alias="int")
     choice: ChoiceThen | None = None
     fixed: Literalish | Computed | None = None
     strength: Strength = "should"
-    active_when: dict[str, tuple[Literalish, ...]] = Field(default_factory=dict)
+    active_when: Annotated[dict[str, tuple[Literalish, ...]], KnownNames(facts=False)] = Field(
+        default_factory=dict
+    )
     advice: str | None = None
 
     @field_validator("active_when", mode="before")

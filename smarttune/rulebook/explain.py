@@ -6,42 +6,78 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from smarttune.facts import FACTS
-from smarttune.rulebook.consequences import Computed, Consequence
+from smarttune.rulebook.consequences import ChoiceThen, Computed, Consequence
 from smarttune.rulebook.expressions import Expression
 from smarttune.rulebook.load import Rulebook
 from smarttune.rulebook.schema import Rule, Source
 from smarttune.space import show_value
 
+# What the words of a rule file mean to who reads its page.
+KINDS = {
+    "static": "reads data, task, hardware and budget",
+    "dynamic": "reads what finished trials showed",
+    "constraint": "bounds what other rules may say",
+}
+EVIDENCE = {
+    "theorem": "follows from mathematics",
+    "documented_api": "documented behaviour of a library or device",
+    "large_scale_study": "measured over many data sets or workloads",
+    "controlled_study": "measured by varying just this",
+    "practitioner": "experience of authors, tutorials and code bases",
+    "folklore": "often repeated, measured nowhere that we know of",
+}
+VERIFICATIONS = {
+    "read": "we read the passage",
+    "abstract": "we read the abstract only",
+    "secondary": "seen as others report it",
+    "unverified": "from memory, not looked up",
+    "derived": "computed or measured by us",
+}
+
+# Words of conditions that do not explain themselves.
+_CALLS = {
+    "opt(": "`opt(a, b)` is `a` where it is known, else `b`.",
+    "known(": "`known(a)` asks whether `a` is known at all.",
+}
+
 
 def explain(rule: Rule, sources: Mapping[str, Source]) -> str:
     """Return the rule's page as Markdown."""
+    lines = [f"# {rule.name} ({rule.code})", "", rule.summary, "", _standing(rule)]
+    lines += _section("When it fires", _conditions(rule))
+    lines += _section("What it does", [f"- {describe(line)}" for line in rule.then])
+    lines += _section("Why", [rule.why])
+    lines += _section("Limits", [rule.limits])
+    lines += _section("Provenance", _provenance(rule, sources))
+    lines += _section("What is our own judgement", [rule.ours] if rule.ours else [])
+    lines += _section("Conflicts", _conflicts(rule))
+    lines += _section("Examples", _examples(rule))
+    return "\n".join(lines) + "\n"
+
+
+def _section(title: str, content: list[str]) -> list[str]:
+    return ["", f"## {title}", "", *content] if content else []
+
+
+def _standing(rule: Rule) -> str:
+    """How much the rule weighs, in one paragraph."""
     stage = rule.stage.stable_since
     since = f"Stable since {stage}" if stage else f"Preview since {rule.stage.preview_since}"
-    origin = (
-        f"{since}. {rule.kind.capitalize()} rule, evidence: {rule.evidence.replace('_', ' ')}, "
+    evidence = f"{rule.evidence.replace('_', ' ')} ({EVIDENCE[rule.evidence]})"
+    return (
+        f"{since}. {rule.kind.capitalize()} rule ({KINDS[rule.kind]}), evidence: {evidence}, "
+        f"confidence {rule.confidence:g} of 1 by our own estimate."
     )
-    lines = [f"# {rule.name} ({rule.code})", "", rule.summary, ""]
-    lines += [f"{origin}confidence {rule.confidence:g}.", ""]
-    lines += ["## When it fires", ""]
-    lines += [f"- `{condition.text}`" for condition in rule.when] or ["Always."]
-    lines += ["", "## What it does", ""]
-    lines += [f"- {describe(line)}" for line in rule.then]
-    lines += ["", "## Why", "", rule.why, "", "## Limits", "", rule.limits, ""]
-    if rule.provenance:
-        lines += ["## Provenance", ""]
-        lines += _provenance(rule, sources)
-    if rule.ours:
-        lines += ["## What is our own judgement", "", rule.ours, ""]
-    if rule.conflicts or rule.overrides:
-        lines += ["## Conflicts", ""]
-        lines += [f"- with {c.with_}: {c.decided_by}" for c in rule.conflicts]
-        lines += [f"- overrides {code}" for code in rule.overrides]
-        lines.append("")
-    lines += ["## Examples", ""]
-    for example in rule.examples:
-        facts = ", ".join(f"`{k} = {show_value(v)}`" for k, v in example.facts.items())
-        lines.append(f"- {'fires' if example.fires else 'stays silent'}: {facts or 'no facts'}")
-    return "\n".join(lines) + "\n"
+
+
+def _conditions(rule: Rule) -> list[str]:
+    if not rule.when:
+        return ["Always."]
+    lines = ["All of these hold:", ""] if len(rule.when) > 1 else []
+    lines += [f"- `{condition.text}`" for condition in rule.when]
+    called = " ".join(condition.text for condition in rule.when)
+    words = [text for call, text in _CALLS.items() if call in called]
+    return lines + (["", " ".join(words)] if words else [])
 
 
 def _provenance(rule: Rule, sources: Mapping[str, Source]) -> list[str]:
@@ -53,10 +89,27 @@ def _provenance(rule: Rule, sources: Mapping[str, Source]) -> list[str]:
             f"- supports the {item.supports}: {item.claim.strip()}",
             (
                 f"  {source.authors} ({source.year}), {title}, {item.locator}. "
-                f"Verification: {item.verification}."
+                f"Verification: {item.verification} ({VERIFICATIONS[item.verification]}). "
+                f"Source `{item.source}`."
             ),
         ]
-    return [*lines, ""]
+    return lines
+
+
+def _conflicts(rule: Rule) -> list[str]:
+    if not rule.conflicts and not rule.overrides:
+        return []
+    lines = ["Rules that may say something else of the same thing, and what decides:", ""]
+    lines += [f"- with {c.with_}: {c.decided_by}" for c in rule.conflicts]
+    return lines + [f"- overrides {code} wherever both fire" for code in rule.overrides]
+
+
+def _examples(rule: Rule) -> list[str]:
+    lines = []
+    for example in rule.examples:
+        facts = ", ".join(f"`{k} = {show_value(v)}`" for k, v in example.facts.items())
+        lines.append(f"- {'fires' if example.fires else 'stays silent'}: {facts or 'no facts'}")
+    return lines
 
 
 def describe(line: Consequence) -> str:
@@ -77,7 +130,7 @@ def _described_range(line: Consequence) -> str:
     if line.fixed is not None:
         return _shown(line.fixed)
     if line.choice is not None:
-        values = ", ".join(show_value(v) for v in line.choice.values)
+        values = ", ".join(_shown_choices(line.choice))
         default = (
             "" if line.choice.default is None else f", {_shown(line.choice.default)} by default"
         )
@@ -87,6 +140,17 @@ def _described_range(line: Consequence) -> str:
     scale = "" if numeric.sampling == "linear" else f" ({numeric.sampling.replace('_', ' ')})"
     default = "" if numeric.default is None else f", {_shown(numeric.default)} by default"
     return f"searched over {_shown(numeric.low)} to {_shown(numeric.high)}{scale}{default}"
+
+
+def _shown_choices(choice: ChoiceThen) -> list[str]:
+    """The values of a choice, each with its share of the draws if shares are given."""
+    shown = [show_value(v) for v in choice.values]
+    if choice.weights is None:
+        return shown
+    total = sum(choice.weights)
+    shares = [f"{100 * w / total:.0f} %" for w in choice.weights]
+    shares[0] += " of the draws"
+    return [f"{value} ({share})" for value, share in zip(shown, shares, strict=True)]
 
 
 def _shown(value: Any) -> str:

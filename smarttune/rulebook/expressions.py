@@ -11,9 +11,10 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from smarttune.errors import did_you_mean
@@ -25,9 +26,11 @@ from smarttune.rulebook.logic import (
     Result,
     Unknown,
     all_hold,
+    compared,
+    compared_name,
     strict,
 )
-from smarttune.rulebook.trace import SYMBOLS, Parts, dotted, trace
+from smarttune.rulebook.trace import SYMBOLS, Parts, Tracer, dotted, tracer
 from smarttune.rulebook.units import Unit, combine, parse_unit, unit_text
 from smarttune.space import (
     HYPERPARAMETERS,
@@ -109,6 +112,19 @@ _ARTICLE = {"num": "a number", "str": "text", "bool": "true or false", "tuple": 
 
 
 @dataclass(frozen=True)
+class _Code:
+    """What an expression was compiled to."""
+
+    run: Evaluate
+    tree: ast.expr
+    parts: Parts
+
+    @cached_property
+    def trace(self) -> Tracer:
+        return tracer(self.tree, self.parts)
+
+
+@dataclass(frozen=True)
 class Expression:
     """A checked expression.
 
@@ -116,18 +132,24 @@ class Expression:
         text: As written.
         kind: Type of its value: num, str or bool.
         names: Facts and hyperparameters that it reads.
+        code: What it was compiled to; one that was checked in an earlier process is compiled
+            when it is first evaluated.
     """
 
     text: str
     kind: str
     names: frozenset[str]
-    _run: Evaluate
-    _tree: ast.expr
-    _parts: Parts
+    code: _Code | None = None
+
+    @cached_property
+    def _code(self) -> _Code:
+        code = self.code if self.code is not None else _parse_canonical(self.text).code
+        assert code is not None
+        return code
 
     def evaluate(self, names: Names) -> Result:
         """Return the value for the known `names`, or `Unknown`."""
-        result: Result = self._run(names)
+        result: Result = self._code.run(names)
         return result
 
     def trace(self, names: Names) -> str:
@@ -135,7 +157,7 @@ class Expression:
 
         For example `data.num_samples / data.words_per_sample = 7440 / 18 = 413 < 1500`.
         """
-        return trace(self._tree, names, self._parts)
+        return self._code.trace(names)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and self.text == other.text
@@ -149,7 +171,8 @@ class Expression:
 
 def constant(value: float) -> Expression:
     """An expression that is the number `value`."""
-    return Expression(repr(value), "num", frozenset(), lambda names: value, ast.Constant(value), {})
+    code = _Code(lambda names: value, ast.Constant(value), {})
+    return Expression(repr(value), "num", frozenset(), code)
 
 
 def parse(
@@ -183,6 +206,12 @@ def _parse(text: str, hyperparameters: Mapping[str, HyperparameterDef]) -> Expre
         )
     if "\\" in text or "\x00" in text:
         raise ExpressionError("a backslash is not allowed", max(text.find("\\"), 0) + 1)
+    if not text.isascii() and unicodedata.normalize("NFKC", text) != text:
+        # Python would read these as other characters: a full-width letter as a plain one.
+        twin = next(i for i, c in enumerate(text) if unicodedata.normalize("NFKC", c) != c)
+        raise ExpressionError(
+            f"the character {text[twin]!a} only looks like another", twin + 1
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
@@ -193,9 +222,8 @@ def _parse(text: str, hyperparameters: Mapping[str, HyperparameterDef]) -> Expre
     typed = compiler.compile(tree)
     if typed.kind.startswith("tuple"):
         raise ExpressionError("a list may stand only after `in`")
-    return Expression(
-        text.strip(), typed.kind, frozenset(compiler.names), typed.run, tree, compiler.parts
-    )
+    code = _Code(typed.run, tree, compiler.parts)
+    return Expression(text.strip(), typed.kind, frozenset(compiler.names), code)
 
 
 class _Compiler:
@@ -255,7 +283,7 @@ class _Compiler:
         items = [self.compile(item, depth) for item in node.elts]
         if not all(isinstance(item, ast.Constant) for item in node.elts) or not items:
             raise _refuse(node, "a list holds one or more literal values")
-        values = tuple(item.value for item in node.elts if isinstance(item, ast.Constant))
+        values = _literal(node)
         if len({item.kind for item in items}) != 1:
             raise _refuse(node, "a list holds values of one type")
         return _Typed(lambda names: values, "tuple:" + items[0].kind)
@@ -313,7 +341,12 @@ class _Compiler:
             if symbol is None:
                 raise _refuse(node, "this comparison is not allowed; use == != < <= > >= or in")
             self._check_pair(nodes[i], parts[i], symbol, nodes[i + 1], parts[i + 1])
-            tests.append(strict(_COMPARE[symbol], [parts[i].run, parts[i + 1].run]))
+            name, literal = dotted(nodes[i]), _literal(nodes[i + 1])
+            tests.append(
+                compared(_COMPARE[symbol], parts[i].run, parts[i + 1].run)
+                if name is None or literal is None
+                else compared_name(_COMPARE[symbol], name, literal)
+            )
         return _Typed(tests[0] if len(tests) == 1 else all_hold(tests), "bool")
 
     def _check_pair(
@@ -397,6 +430,13 @@ class _Compiler:
             return value
 
         return _Typed(run, first.kind, unit)
+
+
+def _literal(node: ast.expr) -> Any:
+    """The value of a literal or of a list of them, None for anything else."""
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(item.value for item in node.elts if isinstance(item, ast.Constant))
+    return node.value if isinstance(node, ast.Constant) else None
 
 
 def _snippet(node: ast.expr) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from smarttune.space import Value
@@ -32,12 +34,9 @@ def strict(function: Callable[..., Any], runs: list[Evaluate]) -> Evaluate:
 
     def run(names: Names) -> Any:
         values = [evaluate(names) for evaluate in runs]
-        unknown = [value for value in values if isinstance(value, Unknown)]
-        if unknown:
-            result = unknown[0]
-            for other in unknown[1:]:
-                result = result | other
-            return result
+        for value in values:
+            if type(value) is Unknown:
+                return _joined(values)
         try:
             result = function(*values)
         except (ZeroDivisionError, ValueError, OverflowError) as error:
@@ -47,6 +46,35 @@ def strict(function: Callable[..., Any], runs: list[Evaluate]) -> Evaluate:
         return result
 
     return run
+
+
+def compared(test: Callable[[Any, Any], bool], left: Evaluate, right: Evaluate) -> Evaluate:
+    """Compare two operands of one type, which cannot fail."""
+
+    def run(names: Names) -> bool | Unknown:
+        a, b = left(names), right(names)
+        if type(a) is Unknown or type(b) is Unknown:
+            return _joined([a, b])
+        return test(a, b)
+
+    return run
+
+
+def compared_name(test: Callable[[Any, Any], bool], name: str, value: Any) -> Evaluate:
+    """Compare what is known under a name with a literal: most conditions are of this form."""
+    missing = Unknown(frozenset({name}))
+
+    def run(names: Names) -> bool | Unknown:
+        known = names.get(name, missing)
+        return missing if type(known) is Unknown else test(known, value)
+
+    return run
+
+
+def _joined(values: list[Any]) -> Unknown:
+    """Everything that is missing among some operands of which one is unknown."""
+    unknown = [value for value in values if isinstance(value, Unknown)]
+    return reduce(or_, unknown)
 
 
 def all_hold(tests: list[Evaluate]) -> Evaluate:

@@ -13,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from smarttune.rulebook.consequences import Condition, Consequence, Frozen, Literalish
+from smarttune.rulebook.checks import Check
+from smarttune.rulebook.consequences import Condition, Consequence, Frozen, Values
 from smarttune.rulebook.expressions import Expression
 from smarttune.rulebook.logic import Names, Unknown
 
@@ -33,7 +34,16 @@ _INSTRUCTIONS = ("use", "avoid", "prefer", "set", "consider", "choose", "do", "n
 
 
 class Provenance(Frozen):
-    """What one place in one work supports. The claim is in our own words."""
+    """What one place in one work supports.
+
+    Attributes:
+        source: The key of the work in a sources.yaml.
+        locator: Where in the work it stands: a page, a section, a table, a file.
+        supports: Whether the work backs the condition, the direction or the number.
+        claim: What the work says there, in words of one's own.
+        verification: `read` at that place; its `abstract` only; `secondary`: read elsewhere;
+            `derived`: follows by arithmetic or judgement; `unverified`.
+    """
 
     source: str
     locator: str
@@ -43,21 +53,36 @@ class Provenance(Frozen):
 
 
 class Conflict(Frozen):
-    """Another rule that disagrees, and what decides between the two."""
+    """Another rule that disagrees, and what decides between the two.
+
+    Attributes:
+        with: The code of the other rule.
+        decided_by: Why one of the two wins where both fire.
+    """
 
     with_: str = Field(alias="with")
     decided_by: str
 
 
 class Example(Frozen):
-    """Facts and hyperparameter values, and whether the rule fires on them."""
+    """Facts and hyperparameter values, and whether the rule fires on them.
 
-    facts: dict[str, Literalish]
+    Attributes:
+        facts: Values by name; what is not named is unknown.
+        fires: Whether every condition holds on them.
+    """
+
+    facts: Values
     fires: bool
 
 
 class Stage(Frozen):
-    """Since which version a rule stands."""
+    """Since which version a rule stands.
+
+    Attributes:
+        stable_since: The version since which its recommendation is kept.
+        preview_since: The version since which it is on trial.
+    """
 
     stable_since: str | None = None
     preview_since: str | None = None
@@ -67,7 +92,33 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Rule(Frozen):
-    """One rule: when it holds, what it recommends, why, and who says so."""
+    """One rule: when it holds, what it recommends, why, and who says so.
+
+    Attributes:
+        code: The pack's prefix and three digits; the file is named `CODE-name.yaml`.
+        name: The situation in small letters with hyphens, never an instruction.
+        summary: The reason in one sentence; it is what users read first.
+        stage: Since which version the rule stands.
+        kind: `static` reads data, task, hardware and budget; `dynamic` reads what a search found
+            (`history.*`) and beats static rules; `constraint` is a fact of a device or library
+            and cuts what the others say.
+        evidence: How strong the best evidence is, the strongest class first.
+        confidence: How sure the author is, from 0 to 1; it decides between rules that are equal
+            in everything else.
+        knowledge: Entries of a knowledge base that the rule comes from.
+        seed_claims: Claims that the rule takes up.
+        when: Conditions, all of which must hold; a missing fact makes the rule unknown. For
+            example `data.num_samples >= 1000`; `smarttune rules facts` lists what can be read.
+        then: What the rule says, a line for each hyperparameter.
+        why: Why it is so.
+        limits: Where it stops, and where it was never tried.
+        provenance: Which works back the rule, and in what.
+        ours: What no work states and the author chose.
+        conflicts: Rules that disagree with this one somewhere, and what decides.
+        overrides: Codes of rules over which this one wins wherever both fire.
+        examples: The rule's own tests: facts on which it fires, and facts on which it does not.
+        check: The experiment that puts the rule to the test.
+    """
 
     code: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2,4}[0-9]{3}$")]
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=60)]
@@ -89,6 +140,7 @@ class Rule(Frozen):
     conflicts: tuple[Conflict, ...] = ()
     overrides: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
+    check: Check | None = None
 
     @field_validator("name")
     @classmethod

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from smarttune.facts import FACTS
 from smarttune.rulebook.logic import Evaluate, Names, Unknown
 from smarttune.space import show_value
 
 Parts = Mapping[ast.expr, Evaluate]
+Tracer = Callable[[Names], str]
+
+_CUT = "\x00"  # no expression holds it
 
 SYMBOLS: dict[type[ast.cmpop], str] = {
     ast.Eq: "==",
@@ -35,76 +37,105 @@ def dotted(node: ast.expr) -> str | None:
     return ".".join([node.id, *reversed(parts)])
 
 
-def trace(node: ast.expr, names: Names, parts: Parts) -> str:
-    """Return an expression with the values that decided it.
+def tracer(node: ast.expr, parts: Parts) -> Tracer:
+    """Return what writes an expression with the values that decided it.
+
+    Whatever does not depend on the values is written once, here.
 
     Args:
         node: Its syntax tree.
-        names: Known facts and settled hyperparameters.
         parts: How to evaluate each part of the tree.
     """
     if isinstance(node, ast.BoolOp):
         word = " and " if isinstance(node.op, ast.And) else " or "
-        return word.join(_grouped(part, names, parts) for part in node.values)
+        pieces = [_grouped(part, parts) for part in node.values]
+        return lambda names: word.join([piece(names) for piece in pieces])
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        return f"not {_grouped(node.operand, names, parts)}"
+        denied = _grouped(node.operand, parts)
+        return lambda names: f"not {denied(names)}"
     if isinstance(node, ast.Compare):
-        if (plain := _plain_equality(node, names)) is not None:
-            return plain
-        pieces = [_operand(node.left, names, parts)]
-        for op, right in zip(node.ops, node.comparators, strict=True):
-            pieces += [SYMBOLS[type(op)], _operand(right, names, parts)]
-        return " ".join(pieces)
-    return _operand(node, names, parts)
+        return _comparison(node, parts)
+    return _operand(node, parts)
 
 
-def _plain_equality(node: ast.Compare, names: Names) -> str | None:
+def _comparison(node: ast.Compare, parts: Parts) -> Tracer:
+    sides = [_operand(side, parts) for side in (node.left, *node.comparators)]
+    symbols = ["", *(f" {SYMBOLS[type(op)]} " for op in node.ops)]
+
+    def full(names: Names) -> str:
+        return "".join([s + side(names) for s, side in zip(symbols, sides, strict=True)])
+
+    return _equality(node, full) or full
+
+
+def _equality(node: ast.Compare, full: Tracer) -> Tracer | None:
     """`data.task = 'image', not 'tabular'` for the commonest of conditions."""
     name, right = dotted(node.left), node.comparators[0]
     if len(node.ops) > 1 or name is None or not isinstance(right, ast.Constant):
         return None
-    if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)) or name not in names:
+    if not isinstance(node.ops[0], (ast.Eq, ast.NotEq)):
         return None
-    value, wanted = _shown(names[name]), _shown(right.value)
-    return f"{name} = {value}" + ("" if value == wanted else f", not {wanted}")
+    wanted = _shown(right.value)
+
+    def plain(names: Names) -> str:
+        if name not in names:
+            return full(names)
+        value = _shown(names[name])
+        return f"{name} = {value}" + ("" if value == wanted else f", not {wanted}")
+
+    return plain
 
 
-def _grouped(node: ast.expr, names: Names, parts: Parts) -> str:
-    text = trace(node, names, parts)
-    return f"({text})" if isinstance(node, ast.BoolOp) else text
+def _grouped(node: ast.expr, parts: Parts) -> Tracer:
+    inner = tracer(node, parts)
+    return (lambda names: f"({inner(names)})") if isinstance(node, ast.BoolOp) else inner
 
 
-def _operand(node: ast.expr, names: Names, parts: Parts) -> str:
+def _operand(node: ast.expr, parts: Parts) -> Tracer:
     """`text = text with values = value`, leaving out what says nothing new."""
+    text = ast.unparse(node)
     if isinstance(node, (ast.Constant, ast.Tuple, ast.List)):
-        return ast.unparse(node)
-    text, filled = ast.unparse(node), _filled(node, names)
-    value = parts[node](names)
-    shown = "unknown" if isinstance(value, Unknown) else _shown(value)
-    return " = ".join(dict.fromkeys((text, filled, shown)))
+        return lambda names: text
+    pieces, evaluate = _pieces(node), parts[node]
+
+    def operand(names: Names) -> str:
+        value = evaluate(names)
+        shown = "unknown" if isinstance(value, Unknown) else _shown(value)
+        return " = ".join(dict.fromkeys((text, _filled(pieces, names), shown)))
+
+    return operand
 
 
-def _filled(node: ast.expr, names: Names) -> str:
-    class Fill(ast.NodeTransformer):
-        def _swap(self, word: Any) -> Any:
+def _filled(pieces: list[str], names: Names) -> str:
+    """Literal text and names in turn, with values for the names."""
+    filled = list(pieces)
+    for i in range(1, len(pieces), 2):
+        value = names.get(pieces[i])
+        filled[i] = "unknown" if value is None else _shown(value)
+    return "".join(filled)
+
+
+def _pieces(node: ast.expr) -> list[str]:
+    """The expression's text, cut around its names: literal, name, literal, ..."""
+
+    class Mark(ast.NodeTransformer):
+        def _mark(self, word: Any) -> Any:
             name = dotted(word)
-            if name is None or (name not in FACTS and name not in names and "." not in name):
-                return self.generic_visit(word)
-            value = names.get(name)
-            return ast.Name("unknown" if value is None else _shown(value))
+            return self.generic_visit(word) if name is None else ast.Name(f"{_CUT}{name}{_CUT}")
 
         # The names that ast.NodeTransformer calls.
         def visit_Name(self, node: ast.Name) -> Any:
-            return self._swap(node)
+            return self._mark(node)
 
         def visit_Attribute(self, node: ast.Attribute) -> Any:
-            return self._swap(node)
+            return self._mark(node)
 
         def visit_Call(self, call: ast.Call) -> ast.AST:
             call.args = [self.visit(argument) for argument in call.args]
             return call
 
-    return ast.unparse(Fill().visit(ast.parse(ast.unparse(node), mode="eval").body))
+    copy = ast.parse(ast.unparse(node), mode="eval").body
+    return ast.unparse(Mark().visit(copy)).split(_CUT)
 
 
 def _shown(value: Any) -> str:

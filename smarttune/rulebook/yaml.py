@@ -14,24 +14,39 @@ from typing import Any
 import yaml
 
 from smarttune.errors import RuleMistake
+from smarttune.rulebook.reading import MAX_BYTES
 
 Path = tuple[str | int, ...]
 Positions = dict[Path, tuple[int, int]]
 
 KEY = "<key>"  # ends the path of a key's own position
 
-MAX_BYTES = 200_000  # ours: a rule file has about 3,000
+MAX_VALUES = 20_000  # ours: a rule file has about 100, a large bibliography 5,000
 MAX_DEPTH = 20  # ours: a rule is 6 levels deep
 _SURELY_SHALLOW = 200  # ours: what the composer's recursion bears with ease
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = re.compile(r"(?<![^\s\[{,])![\w!<]")  # where a tag could stand; prose may match too
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
 _INT = re.compile(r"[-+]?[0-9]+")
-_BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_BASED = re.compile(r"0o[0-7]{1,20}|0x[0-9a-fA-F]{1,16}")  # up to 64 bits
 _SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+# Control characters and those that turn the direction of text: they would steer the terminal.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class _Loader(_Parser):  # type: ignore[misc]
+    """The parser without the guesses at types that YAML 1.1 makes of plain text."""
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+        return ""
+
+    def descend_resolver(self, *_: Any) -> None:
+        """Needed for those guesses only."""
+
+    ascend_resolver = descend_resolver
 
 
 def load(text: str, where: str) -> tuple[Any, Positions]:
@@ -115,6 +130,9 @@ class _Maker:
         self.seen: set[int] = set()
 
     def value(self, node: Any, path: Path) -> Any:
+        if len(self.seen) >= MAX_VALUES:
+            received = f"here are more than {MAX_VALUES} values"
+            raise _mistake(self.where, node, received, "a file of sensible size")
         if id(node) in self.seen:
             raise _mistake(self.where, node, "an alias repeats a value", "values written out")
         self.seen.add(id(node))
@@ -125,18 +143,26 @@ class _Maker:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(v, (*path, i)) for i, v in enumerate(node.value)]
-        if node.style in ("'", '"', "|", ">"):
-            return node.value
-        return _plain(node.value)
+        text = self.printable(node)
+        return text if node.style in ("'", '"', "|", ">") else _plain(text)
+
+    def printable(self, node: Any) -> str:
+        text: str = node.value
+        if (found := _UNPRINTABLE.search(text)) is not None:
+            received = f"the text holds the character {found[0]!a}"
+            raise _mistake(self.where, node, received, "text that prints")
+        return text
 
     def mapping(self, node: Any, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 raise _mistake(self.where, key_node, "a key is not plain text", "a plain key")
-            key = key_node.value
+            key = self.printable(key_node)
+            if "\n" in key:
+                raise _mistake(self.where, key_node, "a key has several lines", "a plain key")
             if key in result:
-                received = f"the key `{key}` stands twice"
+                received = f"the key `{key[:60]}` stands twice"
                 raise _mistake(self.where, key_node, received, "each key once")
             mark = key_node.start_mark
             self.positions[(*path, key, KEY)] = (mark.line + 1, mark.column + 1)

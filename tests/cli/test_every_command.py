@@ -22,8 +22,8 @@ from tests.cli.calling import call
 
 ROOT: Any = typer.main.get_command(app)
 EXPECTED = {
-    "suggest", "plan", "lr-find", "learn", "search", "resume", "show", "predict", "export",
-    "rules list", "rules show", "rules check", "rules schema", "rules facts",
+    "suggest", "plan", "lr-find", "learn", "search", "resume", "show", "cite", "predict", "export",
+    "rules list", "rules show", "rules check", "rules schema", "rules facts", "rules new", "rules conflicts",
 }  # fmt: skip
 SHELLS = ("bash", "zsh", "fish")
 
@@ -97,7 +97,9 @@ def test_an_unknown_option_is_refused(words: str, capsys: pytest.CaptureFixture[
     assert "Traceback" not in ended.err
 
 
-@pytest.mark.parametrize("words", ["search", "resume", "show", "predict", "export", "rules check"])
+@pytest.mark.parametrize(
+    "words", ["search", "resume", "show", "cite", "predict", "export", "rules check", "rules new"]
+)
 def test_a_missing_argument_is_refused(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A command without what it needs ends with 2 and says what it misses."""
     ended = call(capsys, *words.split())

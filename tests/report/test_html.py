@@ -220,7 +220,7 @@ def test_the_same_search_is_the_same_page(tmp_path: Path, html: str, book: Ruleb
 
     again = report_html(made, log, found)
 
-    path = re.compile(r"(predict|export|resume) \S+")
+    path = re.compile(r"(predict|export|resume|cite) \S+")
     assert path.sub("", again) == path.sub("", html)
 
 

@@ -249,6 +249,7 @@ def test_verdicts_tests_and_next_steps_are_shown() -> None:
         "- `smarttune predict runs/one new.csv -o predictions.csv`",
         "- `smarttune export runs/one model.keras`",
         "- `smarttune resume runs/one --time 10m`",
+        "- `smarttune cite runs/one`",
     ]
 
 

@@ -24,12 +24,15 @@ _KNOWN = {
     "default",
     "description",
     "enum",
+    "exclusiveMaximum",
+    "exclusiveMinimum",
     "format",
     "items",
     "maxLength",
     "maximum",
     "minItems",
     "minLength",
+    "minProperties",
     "minimum",
     "pattern",
     "properties",
@@ -73,6 +76,9 @@ def _bounds(value: Any, schema: dict[str, Any], at: str) -> list[str]:
         "minItems": lambda n: len(value) >= n,
         "minimum": lambda n: value >= n,
         "maximum": lambda n: value <= n,
+        "minProperties": lambda n: len(value) >= n,
+        "exclusiveMinimum": lambda n: value > n,
+        "exclusiveMaximum": lambda n: value < n,
     }
     return [
         f"{at}: {key}" for key, test in tests.items() if key in schema and not test(schema[key])

@@ -561,7 +561,7 @@ def test_mistakes_have_positions_although_the_data_were_kept(kept: tuple[Path, l
 def test_a_damaged_cache_costs_time_only(kept: tuple[Path, list[str]], content: bytes) -> None:
     """A cache of garbage is as good as none, and is written anew."""
     folder, parsed = kept
-    path = cache.ParsedFiles(folder).path
+    path = cache.CheckedFiles(folder).path
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
 
@@ -576,7 +576,7 @@ def test_a_damaged_cache_costs_time_only(kept: tuple[Path, list[str]], content: 
 def test_a_damaged_entry_costs_time_only(kept: tuple[Path, list[str]], entry: str) -> None:
     """An entry of another shape is as good as none."""
     folder, _ = kept
-    path = cache.ParsedFiles(folder).path
+    path = cache.CheckedFiles(folder).path
     path.parent.mkdir(parents=True)
     file = folder / "TST001-some-situation.yaml"
     status = file.stat()

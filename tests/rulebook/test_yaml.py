@@ -184,7 +184,7 @@ def test_huge_files_are_refused_unread() -> None:
 
 
 _texts = st.text(
-    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_characters="\x7f"), max_size=12
+    st.characters(min_codepoint=32, max_codepoint=0x2FF, exclude_categories=["Cc"]), max_size=12
 )
 _plain_data = st.recursive(
     st.none()
@@ -200,7 +200,7 @@ _plain_data = st.recursive(
 @given(st.dictionaries(st.sampled_from(["a", "b", "c"]), _plain_data, min_size=1))
 @settings(max_examples=100)
 def test_json_is_yaml(data: dict[str, Any]) -> None:
-    """Whatever JSON writes is read as the same data."""
+    """Whatever JSON writes without control characters is read as the same data."""
     text = json.dumps(data)
 
     assert load(text, "f")[0] == data
