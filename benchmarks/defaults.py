@@ -28,7 +28,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from lcbench import recommended
-from surrogate import DEVELOPMENT_TASKS, FACTS, MAX_EPOCHS, NAMES, as_row, hashed, predict, task
+from surrogate import hashed, predict, task
+
+from smarttune.evidence.surrogate import DEVELOPMENT_TASKS, FACTS, MAX_EPOCHS, NAMES, as_row
 
 BUDGET = 12  # full trainings, as far as rules ask for it
 MOST = 1_000  # random trials are counted up to here

@@ -35,11 +35,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from surrogate import (
-    DEVELOPMENT_TASKS,
-    FACTS,
-    MAX_EPOCHS,
-    PINNED,
-    SPACE,
     Setup,
     Simulation,
     Spent,
@@ -50,6 +45,8 @@ from surrogate import (
     play,
     task,
 )
+
+from smarttune.evidence.surrogate import DEVELOPMENT_TASKS, FACTS, MAX_EPOCHS, PINNED, SPACE
 
 Method = Callable[[Simulation, Setup], None]
 

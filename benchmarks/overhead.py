@@ -41,7 +41,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read by NumPy
 
 import keras_tuner
-from surrogate import SPACE, hyperparameters
+from surrogate import hyperparameters
+
+from smarttune.evidence.surrogate import SPACE
 
 SIZES = (10, 50, 100, 200, 400, 500, 1000, 2000)
 QUICK_SIZES = (10, 50)

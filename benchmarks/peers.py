@@ -36,9 +36,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from surrogate import (
-    DEVELOPMENT_TASKS,
-    MAX_EPOCHS,
-    SPACE,
     Axis,
     Setup,
     Simulation,
@@ -50,6 +47,8 @@ from surrogate import (
     play,
     task,
 )
+
+from smarttune.evidence.surrogate import DEVELOPMENT_TASKS, MAX_EPOCHS, SPACE
 
 Method = Callable[[Simulation, Setup], None]
 

@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 from lcbench import CANONICAL, portfolio_without
-from surrogate import DEVELOPMENT_TASKS, FACTS, NAMES, POOL, task
+from surrogate import POOL, task
 
+from smarttune.evidence.surrogate import DEVELOPMENT_TASKS, FACTS, NAMES
 from smarttune.facts import Facts
 from smarttune.portfolio import Portfolio, greedy, read_portfolio, write_portfolio
 from smarttune.version import __version__

@@ -31,18 +31,12 @@ from typing import Any
 import numpy as np
 
 from smarttune.evidence.surrogate import (
-    DEVELOPMENT_TASKS,
-    FACTS,
     MAX_EPOCHS,
-    NAMES,
-    PINNED,
     SPACE,
     as_row,
     errors_of,
 )
 from smarttune.evidence.surrogate import predict as ask
-
-__all__ = ["DEVELOPMENT_TASKS", "FACTS", "MAX_EPOCHS", "NAMES", "PINNED", "SPACE"]
 
 POOL = 50_000  # random configurations that define the regret of a task
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pages import commands, ledger, names, rules, works
+from pages import commands, evidence, ledger, names, rules, works
 
 from smarttune.facts import FACTS
 from smarttune.rulebook import Rulebook, load_rulebook
@@ -65,6 +65,7 @@ def _linked_pages(book: Rulebook, *, site: bool) -> dict[str, str]:
     return {
         rules.PAGE: rules.rule_index(book, site=site),
         ledger.PAGE: ledger.ledger_page(book, site=site),
+        evidence.PAGE: evidence.evidence_page(book, site=site),
         names.HYPERPARAMETERS_PAGE: names.hyperparameter_reference(book, site=site),
         names.FACTS_PAGE: names.fact_reference(book, site=site),
         works.PAGE: works.work_reference(book, site=site),

@@ -160,11 +160,16 @@ def learn(
     Raises:
         SmartTuneError: For anything the user can mend.
     """
-    _check(runs, candidates)
+    if candidates < 1:
+        raise OptionError(
+            "--candidates",
+            received=f"{candidates}",
+            expected="at least 1",
+            mend=f"Leave it out for {CANDIDATES}.",
+        )
     seconds = parse_duration(time) if isinstance(time, str) else time
     ends = math.inf if seconds is None else clocks.monotonic() + seconds
-    sources = [Source(r if isinstance(r, Run) else Run.load(r)) for r in runs]
-    _check_sources(sources)
+    sources = sources_of(runs)
     prepare_backend()
     path = Path(output)
     kinds = dict.fromkeys(s.kind for s in sources)
@@ -181,21 +186,18 @@ def learn(
     return written
 
 
-def _check(runs: Sequence[Any], candidates: int) -> None:
+def sources_of(runs: Sequence[str | Path | Run]) -> list[Source]:
+    """Open finished runs, each once.
+
+    Raises:
+        OptionError: If there is none, or one is named twice.
+        RunError: If one is no run of `smarttune search`, or left no score.
+    """
     if not runs:
         raise OptionError(
             "runs", received="none", expected="at least one finished run", mend="Name one."
         )
-    if candidates < 1:
-        raise OptionError(
-            "--candidates",
-            received=f"{candidates}",
-            expected="at least 1",
-            mend=f"Leave it out for {CANDIDATES}.",
-        )
-
-
-def _check_sources(sources: Sequence[Source]) -> None:
+    sources = [Source(r if isinstance(r, Run) else Run.load(r)) for r in runs]
     seen: set[Path] = set()
     for source in sources:
         run = source.run
@@ -215,6 +217,7 @@ def _check_sources(sources: Sequence[Source]) -> None:
             )
         seen.add(run.path.resolve())
         source.log.best()  # says what to do where no trial left a score
+    return sources
 
 
 def carried(record: TrialRecord, space: SearchSpace) -> dict[str, Value]:

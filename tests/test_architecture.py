@@ -31,6 +31,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("preparation",),
     ("job",),
     ("learning",),
+    ("evidence",),
     ("__init__",),
     ("cli",),
     ("__main__",),
@@ -48,7 +49,9 @@ FRAMEWORKS = {
     "sklearn",
 }
 # Where a framework may be imported at all, and where only inside a function.
-FRAMEWORK_ROOMS = {"training", "models", "oracles", "execution", "baselines", "tuning"}
+FRAMEWORK_ROOMS = {
+    *("training", "models", "oracles", "execution", "baselines", "tuning", "evidence"),
+}
 FRAMEWORK_IN_FUNCTIONS = {
     "smarttune.report.html",
     "smarttune.report.curves",

@@ -63,6 +63,8 @@ SEED_CLAIMS = [
     "S002-13",
     "S002-14",
     "S002-15",
+    "S002-16",
+    "S002-17",
     "S002-18",
     "S002-19",
     "S002-20",
@@ -156,6 +158,7 @@ def test_the_page_is_complete(book: Rulebook, code: str) -> None:
     wanted = ["When it fires", "What it does", "Why", "Limits", "Examples"]
     wanted += ["Provenance"] * bool(rule.provenance)
     wanted += ["What is our own judgement"] * bool(rule.ours)
+    wanted += ["Put to the test"] * bool(rule.check)
     wanted += ["Conflicts"] * bool(rule.conflicts or rule.overrides)
     assert set(sections) == set(wanted)
     assert all(text.strip() for text in sections.values())

@@ -11,6 +11,7 @@ from pages import ledger
 from pages.layout import Links, cell, head, table
 from smarttune.facts import FACTS
 from smarttune.rulebook import Pack, Rule, Rulebook, explain
+from smarttune.rulebook.evidence import evidence_on
 from smarttune.rulebook.explain import EVIDENCE, KINDS, VERIFICATIONS
 from smarttune.rulebook.schema import Evidence, Verification
 
@@ -88,7 +89,9 @@ def _pack_section(pack: Pack, links: Links) -> list[str]:
 def rule_page(rule: Rule, book: Rulebook) -> str:
     """Return the page of a rule, with links to all that it names."""
     links = Links(book, f"docs/rules/{rule.code}.md", site=True)
-    lines = [_linked(explain(rule, book.sources), rule, links).rstrip()]
+    lines = [
+        _linked(explain(rule, book.sources, evidence_on(book, rule.code)), rule, links).rstrip()
+    ]
     lines += _words_used(rule, links) + _named_by(rule, links) + _carried(rule, links)
     file = links.rule_file(rule.code)
     pack = next((p for p in book.packs if rule.code in {r.code for r in p.rules}), None)

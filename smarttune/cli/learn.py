@@ -1,4 +1,4 @@
-"""`smarttune learn`: a portfolio of what was good in finished runs."""
+"""`smarttune learn`: a portfolio, or rules, of what was good in finished runs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
+from smarttune.errors import OptionError
 from smarttune.files import finite
 
 
 def learn(
     runs: Annotated[list[Path], typer.Argument(help="Run directories.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The portfolio to write, *.yaml.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The portfolio to write, *.yaml.")
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="Write rules about where the best trials lay into this pack."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Of the portfolio; else the file's.")] = None,
     evaluate: Annotated[
         bool,
@@ -34,12 +41,31 @@ def learn(
 
     The best configurations of each run are trained on the data of the others, and what each
     lost there is written down. Ctrl-C stops it; the same command goes on where it stopped.
+    With --pack past runs become rules: on data like theirs, ranges and defaults are where their
+    best trials lay. That trains nothing.
 
     Examples:
     - `smarttune learn runs/adult runs/titanic runs/credit -o tables.yaml`
     - `smarttune learn runs/adult runs/titanic -o tables.yaml --candidates 3 --time 20m`
     - `smarttune search data.csv --target y --portfolio tables.yaml`
+    - `smarttune learn runs/adult runs/titanic --pack our_rules`, then
+      `smarttune suggest data.csv --target y --rules our_rules`
     """
+    if output is None and pack is None:
+        raise OptionError(
+            "learn",
+            received="neither --output nor --pack",
+            expected="where to write what was learnt",
+            mend="Add --output FILE.yaml for a portfolio, or --pack DIR for rules.",
+        )
+    if pack is not None:
+        from smarttune.evidence.lessons import learn_pack
+
+        for path in learn_pack(runs, pack):
+            line = {"event": "written", "path": str(path)}
+            typer.echo(json_format.dumps(line) if json else f"{path}: use it with --rules {pack}")
+    if output is None:
+        return
     from smarttune import learning
 
     def on_event(event: Mapping[str, Any]) -> None:

@@ -66,6 +66,7 @@ def show(
     Example: `smarttune rules show CAP001`
     """
     from smarttune.rulebook import explain
+    from smarttune.rulebook.evidence import evidence_on
     from smarttune.rulebook.explain import rule_json
 
     book = load_rules(rules)
@@ -73,7 +74,7 @@ def show(
     if format is Format.json:
         typer.echo(json.dumps(rule_json(found), indent=2))
     else:
-        typer.echo(explain(found, book.sources).rstrip())
+        typer.echo(explain(found, book.sources, evidence_on(book, found.code)).rstrip())
 
 
 @app.command()

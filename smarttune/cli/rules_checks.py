@@ -59,7 +59,6 @@ def experiment(
     _check_options(data, target, pack, on)
     from smarttune.backend import prepare_backend
     from smarttune.evidence.experiments import put_to_the_test
-    from smarttune.rulebook import builtin_folder
     from smarttune.rulebook.evidence import add_result, folder_of
 
     chosen = [book[code] for code in codes]
@@ -80,18 +79,15 @@ def experiment(
         else:
             typer.echo(_shown(rule.code, rule.summary, result))
         if keep:
-            folder = folder_of(book.files[rule.code], builtin_folder())
-            typer.echo(f"Kept in {add_result(folder, rule.code, result)}.", err=True)
+            path = add_result(folder_of(book, rule.code), rule.code, result)
+            typer.echo(f"Kept in {path}.", err=True)
         if pack is not None:
             from smarttune.evidence.packs import add_finding
 
             assert own is not None
-            path = add_finding(pack, rule, result, own[0], book)
-            told = (
-                "No rule follows from it."
-                if path is None
-                else f"{path}: use it with --rules {pack}"
-            )
+            written = add_finding(pack, rule, result, own[0], book)
+            use = f"{written}: use it with --rules {pack}"
+            told = "No rule follows from it." if written is None else use
             typer.echo(told, err=json)
 
 
@@ -114,13 +110,12 @@ def _check_options(
 
 
 def _list(book: Rulebook, *, as_json: bool) -> None:
-    from smarttune.rulebook import builtin_folder
-    from smarttune.rulebook.evidence import folder_of, read_evidence
+    from smarttune.rulebook.evidence import evidence_on
 
     testable = [rule for rule in book.rules if rule.check is not None]
     found: dict[str, str] = {}
     for rule in testable:
-        evidence = read_evidence(folder_of(book.files[rule.code], builtin_folder()), rule.code)
+        evidence = evidence_on(book, rule.code)
         found[rule.code] = evidence.results[-1].verdict if evidence else "not tested yet"
     if as_json:
         typer.echo(json_format.dumps(found, indent=2))

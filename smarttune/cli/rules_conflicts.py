@@ -107,10 +107,14 @@ def _print(shown: Sequence[RuleConflict]) -> None:
     undeclared = sum(not conflict.ground for conflict in shown)
     kinds = ", ".join(f"{counts[kind]} {_SAYS[kind]}" for kind in KindChoice)
     typer.echo(
-        f"{len(shown)} pairs: {kinds}; {undeclared} without a ground, "
-        f"{contradictions} contradictions.",
+        f"{len(shown)} pair{_s(len(shown))}: {kinds}; {undeclared} without a ground, "
+        f"{contradictions} contradiction{_s(contradictions)}.",
         err=True,
     )
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _lines(conflict: RuleConflict) -> Iterator[str]:

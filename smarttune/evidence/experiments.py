@@ -114,39 +114,58 @@ def put_to_the_test(
             expected="a rule that says how it can be put to the test",
             mend="`smarttune rules test` without a code lists those that have one.",
         )
-    repetitions = check.seeds if seeds is None else seeds
     benches = list(_benches(check, book, on, own))
     jobs = [
-        (bench, side, values, seed)
+        _Job(bench, side, values, seed)
         for bench in benches
-        for seed in range(repetitions)
+        for seed in range(check.seeds if seeds is None else seeds)
         for side, values in _sides(check)
     ]
     tell = on_event or (lambda event: None)
     tell({"event": "test_started", "rule": rule.code, "question": check.question, "n": len(jobs)})
     trainings: list[Training] = []
-    diverged = 0
-    for k, (bench, side, values, seed) in enumerate(jobs, start=1):
-        found = _kept(bench, {**check.given, **values}, seed)
-        diverged += found.error is None
-        amount = found.amount(check.measure)
-        trainings.append(Training(bench.name, side, values, seed, amount, found.seconds))
+    for k, job in enumerate(jobs, start=1):
+        training = job.done(check)
+        trainings.append(training)
         tell(
             {
                 "event": "trained",
                 "k": k,
-                "data": bench.name,
-                "side": side,
-                "values": dict(values),
-                "seed": seed,
-                check.measure: None if math.isinf(amount) else amount,
+                "data": training.data,
+                "side": training.side,
+                "values": dict(training.values),
+                "seed": training.seed,
+                check.measure: training.amount if math.isfinite(training.amount) else None,
             }
         )
+    return _result(check, trainings, _environment(benches))
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One training that an experiment asks for."""
+
+    bench: Bench
+    side: Side
+    values: Mapping[str, Value]
+    seed: int
+
+    def done(self, check: Check) -> Training:
+        """Train, unless that was done before."""
+        found = _kept(self.bench, {**check.given, **self.values}, self.seed)
+        amount = found.amount(check.measure)
+        name = self.bench.name
+        return Training(name, self.side, self.values, self.seed, amount, found.seconds)
+
+
+def _result(check: Check, trainings: Sequence[Training], environment: Mapping[str, str]) -> Result:
+    """What is kept of an experiment."""
     finding = judge(trainings, check)
     low, high = finding.interval or (None, None)
+    shortened = ("effect", "recommended_mean", "against_mean")
     return Result(
         date=time.strftime("%Y-%m-%d"),
-        environment=_environment(benches),
+        environment=dict(environment),
         question=check.question,
         measure=check.measure,
         expects=check.expects,
@@ -156,15 +175,10 @@ def put_to_the_test(
         high=None if high is None else _rounded(high),
         verdict=finding.verdict,
         trainings=len(trainings),
-        diverged=diverged,
+        diverged=sum(math.isinf(t.amount) for t in trainings),
         seconds=round(sum(t.seconds for t in trainings), 1),
         data=tuple(
-            d.model_copy(
-                update={
-                    name: _rounded(getattr(d, name))
-                    for name in ("effect", "recommended_mean", "against_mean")
-                }
-            )
+            d.model_copy(update={name: _rounded(getattr(d, name)) for name in shortened})
             for d in finding.data
         ),
     )

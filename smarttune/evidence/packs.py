@@ -103,7 +103,7 @@ def add_finding(
     when, like = likeness(made.facts)
     own = tuple(c.text for c in rule.when if c.text not in when)
     draft = LocalRule(
-        name=f"{rule.name}-on-{_slug(dataset.name)}",
+        name=named(rule.name, "on", dataset.name),
         summary=f"On data like {dataset.name}: "
         + ", ".join(f"{n} {show_value(v)}" for n, v in values.items())
         + ".",
@@ -148,7 +148,7 @@ def begin_pack(folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     info = {
-        "pack": _slug(folder.resolve().name) or "local",
+        "pack": named(folder.resolve().name) or "local",
         "prefixes": [PREFIX],
         "version": "1",
         "title": "Found on our own data",
@@ -251,8 +251,10 @@ def _another_task(task: object) -> str:
     return "image" if task != "image" else "tabular"
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[: NAME_LENGTH // 2].strip("-")
+def named(*parts: Value) -> str:
+    """Some words as the name of a rule or pack."""
+    text = "-".join(map(str, parts)).lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:NAME_LENGTH].strip("-")
 
 
 def _dumped(content: Mapping[str, Any]) -> str:

@@ -22,11 +22,13 @@ class Agenda:
         lines: Each hyperparameter with the lines of `then` that speak of it, each after those
             that its rules read, otherwise in the order of the codes.
         advice: The lines that give advice.
+        needs: Each hyperparameter with those that must be settled before it.
     """
 
     rules: tuple[Rule, ...]
     lines: Mapping[str, Lines]
     advice: Lines
+    needs: Mapping[str, tuple[str, ...]]
     _proposals: dict[int, Proposal | None] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -37,9 +39,9 @@ class Agenda:
         for rule in ordered:
             for line in rule.then:
                 lines.setdefault(line.hyperparameter or "", []).append((rule, line))
-        order = _settling_order(hyperparameter_dependencies(ordered))
-        advice = tuple(lines.get("", ()))
-        return cls(ordered, {name: tuple(lines[name]) for name in order}, advice)
+        needs = hyperparameter_dependencies(ordered)
+        settled = {name: tuple(lines[name]) for name in _settling_order(needs)}
+        return cls(ordered, settled, tuple(lines.get("", ())), needs)
 
     def propose(self, line: Consequence, names: Names) -> Proposal | Unknown:
         """What a line proposes; worked out once where it does not depend on `names`.
@@ -71,18 +73,19 @@ def hyperparameter_dependencies(rules: Iterable[Rule]) -> dict[str, tuple[str, .
 
 def _settling_order(graph: Mapping[str, Iterable[str]]) -> list[str]:
     """Each node after its successors, otherwise as they come; without recursion."""
-    order: dict[str, None] = {}
+    order: list[str] = []
+    seen: set[str] = set()
     for start in graph:
-        path: list[tuple[str, Iterator[str]]] = [(start, iter(graph[start]))]
-        while path:
-            name, rest = path[-1]
-            following = next((n for n in rest if n not in order), None)
+        path: list[tuple[str, Iterator[str]]] = []
+        following = None if start in seen else start
+        while following is not None or path:
             if following is not None:
+                seen.add(following)
                 path.append((following, iter(graph[following])))
             else:
-                order.setdefault(name)
-                path.pop()
-    return list(order)
+                order.append(path.pop()[0])
+            following = next((n for n in path[-1][1] if n not in seen), None) if path else None
+    return order
 
 
 def find_cycle(graph: Mapping[str, Iterable[str]]) -> list[str]:

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from smarttune.rulebook.consequences import Frozen, Literalish
+from smarttune.rulebook.consequences import Frozen, Values
 
-Settings = Annotated[dict[str, Literalish], Field(min_length=1)]
+Settings = Annotated[Values, Field(min_length=1)]
 Expectation = Literal["better", "no_worse", "level"]
 Measure = Literal["error", "seconds", "epochs"]
 
@@ -43,8 +43,8 @@ class Check(Frozen):
 
     question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=10)]
     data: tuple[str, ...] = Field(min_length=1)
-    given: dict[str, Literalish] = Field(default_factory=dict)
-    facts: dict[str, Literalish] = Field(default_factory=dict)
+    given: Values = Field(default_factory=dict)
+    facts: Values = Field(default_factory=dict)
     recommended: tuple[Settings, ...] = Field(min_length=1)
     against: tuple[Settings, ...] = Field(min_length=1)
     measure: Measure = "error"

@@ -11,8 +11,10 @@ from pydantic import Field, ValidationError
 from smarttune.errors import RuleMistake
 from smarttune.files import write_text
 from smarttune.rulebook import yaml
+from smarttune.rulebook.book import Rulebook
 from smarttune.rulebook.checks import Expectation, Measure
 from smarttune.rulebook.consequences import Frozen, Literalish
+from smarttune.rulebook.load import builtin_folder
 
 FOLDER = "evidence"
 
@@ -76,7 +78,7 @@ class Result(Frozen):
     data: tuple[DataResult, ...] = Field(min_length=1)
 
 
-class Evidence(Frozen):
+class Findings(Frozen):
     """All experiments with one rule, the latest last."""
 
     schema_: Literal["smarttune/evidence@1"] = Field("smarttune/evidence@1", alias="schema")
@@ -94,7 +96,7 @@ def evidence_file(folder: Path, code: str) -> Path:
     return folder / FOLDER / f"{code}.yaml"
 
 
-def read_evidence(folder: Path, code: str) -> Evidence | None:
+def read_evidence(folder: Path, code: str) -> Findings | None:
     """What was found of a rule; None if it was never put to the test.
 
     Raises:
@@ -105,7 +107,7 @@ def read_evidence(folder: Path, code: str) -> Evidence | None:
         return None
     try:
         data, _ = yaml.load(file.read_text(encoding="utf-8"), str(file))
-        return Evidence.model_validate(data)
+        return Findings.model_validate(data)
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise RuleMistake(
             str(file),
@@ -121,7 +123,7 @@ def add_result(folder: Path, code: str, result: Result) -> Path:
 
     earlier = read_evidence(folder, code)
     results = (*(earlier.results if earlier is not None else ()), result)
-    evidence = Evidence(rule=code, results=results)
+    evidence = Findings(rule=code, results=results)
     file = evidence_file(folder, code)
     file.parent.mkdir(parents=True, exist_ok=True)
     content = evidence.model_dump(mode="json", by_alias=True)
@@ -129,14 +131,15 @@ def add_result(folder: Path, code: str, result: Result) -> Path:
     return file
 
 
-def folder_of(rule_file: Path, builtin: Path) -> Path:
-    """The folder whose `evidence/` speaks of a rule: that of all built-in packs, or its own pack.
+def folder_of(book: Rulebook, code: str) -> Path:
+    """The folder whose `evidence/` speaks of a rule: that of all built-in packs, or its own pack."""
+    builtin, file = builtin_folder(), book.files[code]
+    return builtin if file.is_relative_to(builtin) else file.parent
 
-    Args:
-        rule_file: The rule's file.
-        builtin: The folder of the built-in packs.
-    """
-    return builtin if rule_file.is_relative_to(builtin) else rule_file.parent
+
+def evidence_on(book: Rulebook, code: str) -> Findings | None:
+    """What was found of a rule of a book; None if it was never put to the test."""
+    return read_evidence(folder_of(book, code), code) if code in book.files else None
 
 
 def shown_effect(result: Result) -> str:

@@ -7,10 +7,11 @@ from typing import Any
 
 from smarttune.facts import FACTS
 from smarttune.rulebook.consequences import ChoiceThen, Computed, Consequence
+from smarttune.rulebook.evidence import Findings, told
 from smarttune.rulebook.expressions import Expression
 from smarttune.rulebook.load import Rulebook
 from smarttune.rulebook.schema import Rule, Source
-from smarttune.space import show_value
+from smarttune.space import Value, show_value
 
 # What the words of a rule file mean to who reads its page.
 KINDS = {
@@ -41,8 +42,14 @@ _CALLS = {
 }
 
 
-def explain(rule: Rule, sources: Mapping[str, Source]) -> str:
-    """Return the rule's page as Markdown."""
+def explain(rule: Rule, sources: Mapping[str, Source], findings: Findings | None = None) -> str:
+    """Return the rule's page as Markdown.
+
+    Args:
+        rule: The rule.
+        sources: The bibliography.
+        findings: What came of putting it to the test.
+    """
     lines = [f"# {rule.name} ({rule.code})", "", rule.summary, "", _standing(rule)]
     lines += _section("When it fires", _conditions(rule))
     lines += _section("What it does", [f"- {describe(line)}" for line in rule.then])
@@ -50,6 +57,7 @@ def explain(rule: Rule, sources: Mapping[str, Source]) -> str:
     lines += _section("Limits", [rule.limits])
     lines += _section("Provenance", _provenance(rule, sources))
     lines += _section("What is our own judgement", [rule.ours] if rule.ours else [])
+    lines += _section("Put to the test", _tests(rule, findings))
     lines += _section("Conflicts", _conflicts(rule))
     lines += _section("Examples", _examples(rule))
     return "\n".join(lines) + "\n"
@@ -57,6 +65,29 @@ def explain(rule: Rule, sources: Mapping[str, Source]) -> str:
 
 def _section(title: str, content: list[str]) -> list[str]:
     return ["", f"## {title}", "", *content] if content else []
+
+
+def _tests(rule: Rule, findings: Findings | None) -> list[str]:
+    """The experiment that could prove the rule wrong, and what came of it."""
+    check = rule.check
+    if check is None:
+        return []
+    sides = [" or ".join(map(_settings, side)) for side in (check.recommended, check.against)]
+    under = f", both with {_settings(check.given)}" if check.given else ""
+    lines = [
+        (
+            f"{check.question} {sides[0]} against {sides[1]}{under}, on {', '.join(check.data)}. "
+            f"It would speak against the rule if: {check.falsified_if}"
+        ),
+        "",
+    ]
+    if findings is None:
+        return [*lines, f"Not done yet: `smarttune rules test {rule.code}`."]
+    return lines + [line for result in findings.results for line in told(result)]
+
+
+def _settings(values: Mapping[str, Value]) -> str:
+    return ", ".join(f"`{name} = {show_value(value)}`" for name, value in values.items())
 
 
 def _standing(rule: Rule) -> str:

@@ -119,10 +119,6 @@ class _Code:
     tree: ast.expr
     parts: Parts
 
-    @cached_property
-    def trace(self) -> Tracer:
-        return tracer(self.tree, self.parts)
-
 
 @dataclass(frozen=True)
 class Expression:
@@ -147,17 +143,18 @@ class Expression:
         assert code is not None
         return code
 
-    def evaluate(self, names: Names) -> Result:
-        """Return the value for the known `names`, or `Unknown`."""
-        result: Result = self._code.run(names)
-        return result
+    @cached_property
+    def evaluate(self) -> Callable[[Names], Result]:
+        """Returns the value for the known names, or `Unknown`."""
+        return self._code.run
 
-    def trace(self, names: Names) -> str:
-        """Return the expression with the values that decided it.
+    @cached_property
+    def trace(self) -> Tracer:
+        """Returns the expression with the values that decided it.
 
         For example `data.num_samples / data.words_per_sample = 7440 / 18 = 413 < 1500`.
         """
-        return self._code.trace(names)
+        return tracer(self._code.tree, self._code.parts)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and self.text == other.text
@@ -209,9 +206,7 @@ def _parse(text: str, hyperparameters: Mapping[str, HyperparameterDef]) -> Expre
     if not text.isascii() and unicodedata.normalize("NFKC", text) != text:
         # Python would read these as other characters: a full-width letter as a plain one.
         twin = next(i for i, c in enumerate(text) if unicodedata.normalize("NFKC", c) != c)
-        raise ExpressionError(
-            f"the character {text[twin]!a} only looks like another", twin + 1
-        )
+        raise ExpressionError(f"the character {text[twin]!a} only looks like another", twin + 1)
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from smarttune.errors import RuleMistake, RulePackError, SmartTuneError, did_you_mean
 from smarttune.facts import FACTS
 from smarttune.rulebook import yaml
-from smarttune.rulebook.agenda import find_cycle, hyperparameter_dependencies
+from smarttune.rulebook.agenda import Agenda, find_cycle
 from smarttune.rulebook.book import Pack, Rulebook
 from smarttune.rulebook.cache import CheckedFiles
 from smarttune.rulebook.mistakes import position, validation_mistakes
@@ -270,14 +270,15 @@ class _Loader:
         known = self.rules.keys() | self.broken
         for rule in self.rules.values():
             self._check_references(rule, known)
+        ordered = tuple(self.rules[code] for code in sorted(self.rules))
+        book = Rulebook(ordered, self.sources, tuple(self.packs), self.hyperparameters, self.files)
         if not self.mistakes:
             self._check_override_cycles()
-            self._check_dependency_cycles()
+            self._check_dependency_cycles(book.agenda)
         if self.mistakes:
             raise RulePackError(self.mistakes)
         self.cache.save()
-        ordered = tuple(self.rules[code] for code in sorted(self.rules))
-        return Rulebook(ordered, self.sources, tuple(self.packs), self.hyperparameters, self.files)
+        return book
 
     def _where(self, code: str, path: yaml.Path) -> str:
         return self._at(self.files[code], path)
@@ -316,8 +317,8 @@ class _Loader:
                 "Delete one of these `overrides`.",
             )
 
-    def _check_dependency_cycles(self) -> None:
-        cycle = find_cycle(hyperparameter_dependencies(self.rules.values()))
+    def _check_dependency_cycles(self, agenda: Agenda) -> None:
+        cycle = find_cycle(agenda.needs)
         if cycle:
             rules = sorted(
                 rule.code

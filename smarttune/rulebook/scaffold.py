@@ -146,10 +146,6 @@ def _source_key(pack: Path) -> str | None:
 
 def _check(draft: Draft, file: Path, text: str, book: Rulebook) -> None:
     """Refuse a draft that would not load."""
-    if file.exists():
-        raise _refused(
-            f"`{file}` exists", "a rule that is new", "Edit that file, or take another code."
-        )
     if not draft.name:
         raise _refused(
             f"{draft.code} has no name",
@@ -174,11 +170,13 @@ def _check(draft: Draft, file: Path, text: str, book: Rulebook) -> None:
             "a name of small letters with hyphens",
             "Leave out the other characters.",
         )
-    if draft.code in book.files:
+    # Files beside, too: in a folder without a pack.yaml no rule was loaded.
+    taken = book.files.get(draft.code) or next(file.parent.glob(f"{draft.code}-*.yaml"), None)
+    if taken is not None:
         raise _refused(
-            f"the code {draft.code} is taken by {book.files[draft.code]}",
+            f"the code {draft.code} is taken by {taken}",
             "a code used once",
-            "Take another number, or letters of your own.",
+            "Edit that rule, or take another number or letters of your own.",
         )
     info = next((p.info for p in book.packs if p.folder == file.parent.resolve()), None)
     if info is not None and info.prefixes and draft.prefix not in info.prefixes:
@@ -294,7 +292,7 @@ def _flow(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", value):
         # `none`, `on` and the like are text to our reader, unlike `true`, `false` and `null`.
         return value if value not in ("true", "false", "null") else json.dumps(value)
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _overrides_lines(draft: Draft, book: Rulebook) -> list[str]:

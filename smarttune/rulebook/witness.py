@@ -94,7 +94,10 @@ _LAWS = (
     "data.clip_seconds <= data.long_clip_seconds",
     "data.target_min < data.target_max",
     "column.cardinality <= data.max_cardinality",
+    "reference.learning_rate > 0 and reference.batch_size > 0",
+    "history.learning_rate_low > 0",
     "history.learning_rate_low <= history.learning_rate",
+    "history.learning_rate_low <= history.min_diverged_learning_rate",
     "history.learning_rate <= history.learning_rate_high",
     "history.trials_since_improvement <= history.num_trials",
     "history.epochs_since_best <= history.epochs",
@@ -155,7 +158,12 @@ def fires(rules: Iterable[Rule], names: Names) -> bool:
     return all(
         rule.holds(names) is True and all(_has_value(line, names) for line in rule.then)
         for rule in rules
-    ) and not any(law.evaluate(names) is False for law in _laws())
+    ) and possible(names)
+
+
+def possible(names: Names) -> bool:
+    """Whether no two of the facts contradict each other; what is unknown contradicts nothing."""
+    return not any(law.evaluate(names) is False for law in _laws())
 
 
 class _Search:

@@ -9,9 +9,8 @@ from it and the values are made here, by the core schema of YAML 1.2.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
-
-import yaml
 
 from smarttune.errors import RuleMistake
 from smarttune.rulebook.reading import MAX_BYTES
@@ -25,7 +24,6 @@ MAX_VALUES = 20_000  # ours: a rule file has about 100, a large bibliography 5,0
 MAX_DEPTH = 20  # ours: a rule is 6 levels deep
 _SURELY_SHALLOW = 200  # ours: what the composer's recursion bears with ease
 
-_Parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = re.compile(r"(?<![^\s\[{,])![\w!<]")  # where a tag could stand; prose may match too
 _NULL = re.compile(r"null|Null|NULL|~|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -37,16 +35,26 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-class _Loader(_Parser):  # type: ignore[misc]
-    """The parser without the guesses at types that YAML 1.1 makes of plain text."""
+@cache
+def _loader() -> Any:
+    """PyYAML's fastest parser, without the guesses at types that YAML 1.1 makes of plain text.
 
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        return ""
+    PyYAML is imported here and below, as rules from the cache need none.
+    """
+    import yaml
 
-    def descend_resolver(self, *_: Any) -> None:
-        """Needed for those guesses only."""
+    parser: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    ascend_resolver = descend_resolver
+    class Loader(parser):  # type: ignore[misc]
+        def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
+            return ""
+
+        def descend_resolver(self, *_: Any) -> None:
+            """Needed for those guesses only."""
+
+        ascend_resolver = descend_resolver
+
+    return Loader
 
 
 def load(text: str, where: str) -> tuple[Any, Positions]:
@@ -58,6 +66,8 @@ def load(text: str, where: str) -> tuple[Any, Positions]:
     Raises:
         RuleMistake: If the text is not YAML, repeats a key, or uses aliases or tags.
     """
+    import yaml
+
     if len(text) > MAX_BYTES:
         raise RuleMistake(
             where,
@@ -67,7 +77,7 @@ def load(text: str, where: str) -> tuple[Any, Positions]:
         )
     try:
         _refuse_hostile(text, where)
-        node = yaml.compose(text, Loader=_Loader)
+        node = yaml.compose(text, Loader=_loader())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{where}:{mark.line + 1}:{mark.column + 1}" if mark else where
@@ -97,8 +107,10 @@ def _refuse_hostile(text: str, where: str) -> None:
     depth_bound = indent + text.count("[") + text.count("{") + text.count("?")
     if depth_bound <= _SURELY_SHALLOW and not _TAG.search(text):
         return
+    import yaml
+
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=_loader()):
         if (tag := getattr(event, "tag", None)) is not None:
             received = f"the tag `{tag}` is not allowed"
             raise _mistake(where, event, received, "a plain value")
@@ -136,12 +148,12 @@ class _Maker:
         if id(node) in self.seen:
             raise _mistake(self.where, node, "an alias repeats a value", "values written out")
         self.seen.add(id(node))
-        quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
+        quoted = node.id == "scalar" and node.style in ("'", '"')
         mark = node.start_mark
         self.positions[path] = (mark.line + 1, mark.column + 1 + quoted)
-        if isinstance(node, yaml.MappingNode):
+        if node.id == "mapping":
             return self.mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
+        if node.id == "sequence":
             return [self.value(v, (*path, i)) for i, v in enumerate(node.value)]
         text = self.printable(node)
         return text if node.style in ("'", '"', "|", ">") else _plain(text)
@@ -156,7 +168,7 @@ class _Maker:
     def mapping(self, node: Any, path: Path) -> dict[str, Any]:
         result: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
+            if key_node.id != "scalar":
                 raise _mistake(self.where, key_node, "a key is not plain text", "a plain key")
             key = self.printable(key_node)
             if "\n" in key:

@@ -24,6 +24,7 @@ ROOT: Any = typer.main.get_command(app)
 EXPECTED = {
     "suggest", "plan", "lr-find", "learn", "search", "resume", "show", "cite", "predict", "export",
     "rules list", "rules show", "rules check", "rules schema", "rules facts", "rules new", "rules conflicts",
+    "rules coverage", "rules test",
 }  # fmt: skip
 SHELLS = ("bash", "zsh", "fish")
 

@@ -58,8 +58,7 @@ def test_the_last_line_counts(tmp_path: Path, capsys: Capture) -> None:
     ended = of_planted(capsys, planted(tmp_path))
 
     assert ended.err == (
-        "3 pairs: 0 excludes, 3 differs, 0 differs in range; "
-        "3 without a ground, 1 contradictions.\n"
+        "3 pairs: 0 excludes, 3 differs, 0 differs in range; 3 without a ground, 1 contradiction.\n"
     )
     assert len(PAIR.findall(ended.out)) == 3
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml as pyyaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from smarttune.errors import OptionError
-from smarttune.rulebook import Rule, Rulebook, check_rulebook
-from smarttune.rulebook.scaffold import Draft, _rule_text, write_draft
+from smarttune.rulebook import Rule, Rulebook, check_rulebook, load_rulebook
+from smarttune.rulebook import yaml as strict_yaml
+from smarttune.rulebook.scaffold import Draft, _flow, _rule_text, write_draft
 from smarttune.space import HYPERPARAMETERS
 from tests.cli.calling import assert_mendable, call, files_in
 from tests.rulebook.json_schema import errors
@@ -140,6 +144,57 @@ def test_rules_without_a_pack_get_one(tmp_path: Path, capsys: Capture) -> None:
 
     assert pyyaml.safe_load((tmp_path / "pack.yaml").read_text())["prefixes"] == ["MYR", "TST"]
     assert_sound(tmp_path, 2)
+
+
+def test_a_rule_without_a_pack_is_not_replaced(tmp_path: Path, capsys: Capture) -> None:
+    """Also where no pack.yaml tells of it, a code that a file carries is taken."""
+    write_pack(tmp_path, rule_text(), pack=None)
+    before = files_in(tmp_path)
+
+    for name in ("situation-tst001", "other"):
+        ended = call(capsys, "rules", "new", "TST001", name, "--pack", tmp_path)
+        assert_mendable(ended, "TST001-situation-tst001.yaml")
+
+    assert files_in(tmp_path) == before
+
+
+def test_the_new_rule_is_seen_by_who_loaded_the_pack_before(tmp_path: Path) -> None:
+    """A program that has read the pack, and drafts a rule, reads the rule next time."""
+    folder = write_pack(tmp_path, rule_text())
+    before = load_rulebook((folder,)).files.keys()
+
+    write_draft(Draft("TST002", "wide"), folder)
+
+    assert load_rulebook((folder,)).files.keys() - before == {"TST002"}
+
+
+def test_a_project_that_exists_is_kept(tmp_path: Path) -> None:
+    """A pack added to a project leaves the project's own files as they are."""
+    (tmp_path / "pyproject.toml").write_text("# mine\n")
+
+    written = write_draft(Draft("ACM001", "wide"), tmp_path, package=True)
+
+    assert (tmp_path / "pyproject.toml").read_text() == "# mine\n"
+    assert tmp_path / "pyproject.toml" not in written
+
+
+PLAIN = st.text(st.characters(min_codepoint=32, max_codepoint=126)) | st.sampled_from(
+    ["true", "null", "none", "on", "1e-6", "é", "a: b", "#", "{"]
+)
+NUMBERS = st.integers(-(10**9), 10**9) | st.floats(-1e6, 1e6)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["low", "values"]), PLAIN | NUMBERS | st.booleans() | st.lists(PLAIN)
+    )
+)
+def test_values_are_written_as_they_are_read(value: dict[str, Any]) -> None:
+    """Names, numbers and flags come back from the text of a draft with type and value."""
+    read = strict_yaml.load(f"x: {_flow(value)}", "f")[0]["x"]
+
+    assert read == value
+    assert all(isinstance(read[k], bool) == isinstance(v, bool) for k, v in value.items())
 
 
 def test_a_package_announces_its_pack(tmp_path: Path, capsys: Capture) -> None:

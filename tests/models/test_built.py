@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -55,12 +56,9 @@ SMALL: dict[str, Value] = {
     "model.pooling_head": "flatten_dense",
 }
 # Training reads some hyperparameters under some choices only.
-CHOICES: tuple[dict[str, Value], ...] = (
-    *({"optimizer.name": name} for name in OPTIMIZERS),
-    *({"optimizer.regularization": kind} for kind in ("weight_decay", "l1", "l2")),
-    {"optimizer.schedule": "one_cycle"},
-    {"training.batch_growth": "doubling"},
-)
+CHOICES: list[dict[str, Value]] = [{"optimizer.name": name} for name in OPTIMIZERS]
+CHOICES += [{"optimizer.regularization": kind} for kind in ("weight_decay", "l1", "l2")]
+CHOICES += [{"optimizer.schedule": "one_cycle"}, {"training.batch_growth": "doubling"}]
 
 
 class Recorded(dict[str, Value]):
@@ -168,8 +166,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str | None:
     """A tiny pretrained text encoder on disk; None where KerasHub is not installed."""
     if find_spec("keras_hub") is None:
         return None
-    import keras_hub as hub
-
+    hub = import_module("keras_hub")
     folder = str(tmp_path_factory.mktemp("encoder") / "bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "film", "good", "bad"]
     hub.models.BertTokenizer(words, lowercase=True).save_to_preset(folder)
