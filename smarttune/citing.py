@@ -185,7 +185,7 @@ def _json(text: str, where: str) -> dict[str, Any]:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise _not_a_recommendation(where, str(error)) from None
+        raise _not_a_recommendation(where, f"it is no JSON: {error}") from None
     if not isinstance(data, dict):
         raise _not_a_recommendation(where, f"it holds a {type(data).__name__}")
     return data

@@ -7,7 +7,7 @@ from collections import Counter
 from pages.layout import Links, cell, head, table
 from smarttune.rulebook import Rule, Rulebook
 from smarttune.rulebook.checks import Check
-from smarttune.rulebook.evidence import Result, evidence_on, shown_effect
+from smarttune.rulebook.evidence import Result, cost_of, evidence_on, shown_effect
 from smarttune.space import show_value
 
 PAGE = "docs/evidence.md"
@@ -22,12 +22,16 @@ the mean difference of logarithms over data sets; in brackets its 95 % interval:
 data sets where there are at least three, else over the seeds. A rule that expects to be *better* holds if the
 whole interval does; one that expects to be *no worse* may lose the margin; *level* means within it on either side.
 A rule is contradicted if the interval leaves out zero on the wrong side and, where a margin is
-allowed, the effect goes beyond it. All else is *no difference*: none that so few trainings could see.
+allowed, the effect goes beyond it. All else is *no difference*: the rule is neither shown nor
+refuted by so few trainings.
 
-**What it is not.** Small tables, texts and pictures of at most 2,000 rows, short trainings, two to five seeds;
-`lcbench` stands for 17 tables behind a surrogate of real trainings, SGD only, with funnel-shaped
-networks. A side that names several values speaks with the best of them on each data set, which
-flatters it a little. What holds here may not hold on yours: run the same with `--data`.
+**What it is not.** These are the data that SmartTune was developed on, so the tests are no independent
+proof. Real data are small: at most 2,000 rows, short trainings, two to five seeds. `lcbench` stands for
+17 tables of [LCBench](https://github.com/automl/LCBench), answered by a model of its trainings from [YAHPO
+Gym](https://github.com/slds-lmu/yahpo_gym): SGD only, funnel-shaped networks, no noise, so that what is
+not under test is drawn anew from its recommended range in the place of seeds. A side that names several
+configurations speaks with the best of them on each data set, which favours the side that names more.
+What holds here may not hold on yours: run the same with `--data`.
 """
 
 _EXPECTS = {"better": "better", "no_worse": "no worse", "level": "level"}
@@ -40,6 +44,7 @@ def evidence_page(book: Rulebook, *, site: bool = False) -> str:
     rows: list[tuple[object, ...]] = []
     verdicts: Counter[str] = Counter()
     waiting = []
+    earlier: list[tuple[Rule, Result]] = []
     for rule in book.rules:
         if rule.check is None:
             continue
@@ -47,14 +52,23 @@ def evidence_page(book: Rulebook, *, site: bool = False) -> str:
         if findings is None:
             waiting.append(rule)
             continue
-        result = findings.results[-1]
-        verdicts[result.verdict] += 1
-        rows.append(_row(rule, result, rule.check, links))
-    told = ", ".join(f"{number} {verdict}" for verdict, number in sorted(verdicts.items()))
-    lines += ["", f"{len(rows)} rules were tested: {told or 'none'}."]
+        verdicts[findings.results[-1].verdict] += 1
+        rows.append(_row(rule, findings.results[-1], rule.check, links))
+        earlier += [(rule, result) for result in findings.results[:-1]]
+    told = ", ".join(f"{verdict}: {number}" for verdict, number in sorted(verdicts.items()))
+    checked = len(rows) + len(waiting)
+    lines += ["", f"{checked} of {len(book.rules)} rules say how they can be tested, and"]
+    lines += [f"{len(rows)} of them were ({told or 'none'})."]
     lines += table(
         ("rule", "question", "sides", "data", "expects", "effect", "verdict", "cost"), rows
     )
+    if earlier:
+        lines += ["", "Tests before these, after which the rule or its check was changed:", ""]
+    lines += [
+        f"- {links.rule(rule.code)}: {result.question} **{result.verdict}**, "
+        f"{shown_effect(result)}; {cost_of(result)}, {result.date}."
+        for rule, result in earlier
+    ]
     if waiting:
         lines += ["", f"Not run yet: {links.rules(rule.code for rule in waiting)}."]
     return "\n".join(lines) + "\n"
@@ -65,10 +79,6 @@ def _row(rule: Rule, result: Result, check: Check, links: Links) -> tuple[object
         " / ".join(", ".join(show_value(v) for v in one.values()) for one in side)
         for side in (check.recommended, check.against)
     )
-    seeds = max(d.seeds for d in result.data)
-    cost = f"{result.trainings} trainings, {seeds} seeds, {result.seconds:.0f} s"
-    if result.diverged:
-        cost += f", {result.diverged} diverged"
     return (
         links.rule(rule.code),
         cell(result.question),
@@ -77,5 +87,5 @@ def _row(rule: Rule, result: Result, check: Check, links: Links) -> tuple[object
         _EXPECTS[result.expects],
         shown_effect(result),
         f"**{result.verdict}**",
-        f"{cost}, {result.date}",
+        f"{cost_of(result)}, {result.date}",
     )

@@ -53,6 +53,13 @@ def experiment(
     - `smarttune rules test OPT006 --data data.csv --target y --pack my_rules`
     """
     book = load_rules(rules)
+    if not codes and (data is not None or pack is not None or on):
+        raise OptionError(
+            "rules test",
+            received="data, but no rule to test on them",
+            expected="codes or names of rules",
+            mend="Name one; `smarttune rules test` alone lists those that can be tested.",
+        )
     if not codes:
         _list(book, as_json=json)
         return

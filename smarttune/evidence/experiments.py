@@ -155,7 +155,9 @@ class _Job:
         found = _kept(self.bench, {**check.given, **self.values}, self.seed)
         amount = found.amount(check.measure)
         name = self.bench.name
-        return Training(name, self.side, self.values, self.seed, amount, found.seconds)
+        # The surrogate tells how long a training would have taken; it took none.
+        spent = 0.0 if isinstance(self.bench, SurrogateBench) else found.seconds
+        return Training(name, self.side, self.values, self.seed, amount, spent)
 
 
 def _result(check: Check, trainings: Sequence[Training], environment: Mapping[str, str]) -> Result:

@@ -158,17 +158,23 @@ def shown_effect(result: Result) -> str:
 def told(result: Result) -> list[str]:
     """One experiment in lines of Markdown."""
     names = [d.data for d in result.data]
-    where = f"{len(names)} tables of the LCBench surrogate" if _surrogate(names) else listed(names)
-    seeds = max(d.seeds for d in result.data)
+    where = f"{len(names)} tables of the surrogate" if _surrogate(names) else listed(names)
     versions = ", ".join(f"{n} {v}" for n, v in result.environment.items() if n != "platform")
     return [
         f"- {result.question} **{result.verdict.capitalize()}**: {shown_effect(result)}.",
-        (
-            f"  On {where}; {seeds} seeds, {result.trainings} trainings"
-            + (f", {result.diverged} diverged" if result.diverged else "")
-            + f", {result.seconds:.0f} s. {result.date}; {versions}."
-        ),
+        f"  On {where}; {cost_of(result)}. {result.date}; {versions}.",
     ]
+
+
+def cost_of(result: Result) -> str:
+    """Trainings, repetitions and seconds of an experiment."""
+    repetitions = max(d.seeds for d in result.data)
+    diverged = f", {result.diverged} diverged" if result.diverged else ""
+    if _surrogate([d.data for d in result.data]):
+        what = f"{repetitions} draws of the other settings, {result.trainings} answers"
+        return f"{what}{diverged}"
+    seconds = f"{result.seconds:.0f} s of training"
+    return f"{repetitions} seeds, {result.trainings} trainings{diverged}, {seconds}"
 
 
 def _surrogate(names: list[str]) -> bool:

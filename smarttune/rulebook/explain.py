@@ -72,15 +72,11 @@ def _tests(rule: Rule, findings: Findings | None) -> list[str]:
     check = rule.check
     if check is None:
         return []
-    sides = [" or ".join(map(_settings, side)) for side in (check.recommended, check.against)]
-    under = f", both with {_settings(check.given)}" if check.given else ""
-    lines = [
-        (
-            f"{check.question} {sides[0]} against {sides[1]}{under}, on {', '.join(check.data)}. "
-            f"It would speak against the rule if: {check.falsified_if}"
-        ),
-        "",
-    ]
+    under = f", all with {_settings(check.given)}" if check.given else ""
+    lines = [f"{check.question} On {', '.join(check.data)}{under}:", ""]
+    lines += [f"- the rule: {_settings(values)}" for values in check.recommended]
+    lines += [f"- against it: {_settings(values)}" for values in check.against]
+    lines += ["", f"It would speak against the rule if: {check.falsified_if}", ""]
     if findings is None:
         return [*lines, f"Not done yet: `smarttune rules test {rule.code}`."]
     return lines + [line for result in findings.results for line in told(result)]

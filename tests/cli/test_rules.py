@@ -41,7 +41,7 @@ def test_the_list_as_json_is_the_same_list(capsys: Capture) -> None:
 
     rules = json.loads(ended.out)
     assert [r["code"] for r in rules] == codes(text)
-    assert all({"when", "then", "why", "limits", "provenance"} <= r.keys() for r in rules)
+    assert all({"when", "then", "why", "limits"} <= r.keys() for r in rules)
 
 
 def test_selections_narrow_the_list(capsys: Capture) -> None:

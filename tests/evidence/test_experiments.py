@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def tested(rule: Rule, **check: Any) -> Rule:
+def with_check(rule: Rule, **check: Any) -> Rule:
     """A rule with another check."""
     told = {
         "question": "Is the one better than the other?",
@@ -45,7 +45,7 @@ def learnable() -> tuple[Any, str | None]:
 @pytest.mark.slow
 def test_an_effect_that_is_there_is_found(book: Rulebook) -> None:
     """Twenty epochs leave less error than one, on data that can be learnt."""
-    rule = tested(
+    rule = with_check(
         book["CAP001"],
         given={"model.units": 16, "model.num_layers": 1},
         recommended=[{"training.epochs": 20, "search.max_epochs": 20}],
@@ -74,7 +74,7 @@ def test_a_training_that_was_kept_is_not_repeated(
         return Measured(0.5 + 0.1 * seed, 3, 1.0)
 
     monkeypatch.setattr(TrainingBench, "measure", measure)
-    rule = tested(
+    rule = with_check(
         book["CAP003"], recommended=[{"model.units": 32}], against=[{"model.units": 64}], seeds=2
     )
     with pytest.raises(KeyboardInterrupt):
@@ -92,7 +92,7 @@ def test_the_surrogate_answers_for_all_of_its_tables(
     """A check on `lcbench` asks 17 tables, with other settings drawn anew for each seed."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setenv(FOLDER, str(development_data("lcbench").parent))
-    rule = tested(
+    rule = with_check(
         book["OPT005"],
         data=["lcbench"],
         recommended=[{"optimizer.momentum": 0.9}],

@@ -24,7 +24,8 @@ from smarttune.space import HYPERPARAMETERS
 from tests.rulebook.packs import RULE, load, write_pack
 from tests.strategies import plausible_facts
 
-FILES = sorted(builtin_folder().glob("*/[A-Z]*.yaml"))
+PACKS = sorted(file.parent for file in builtin_folder().glob("*/pack.yaml"))
+FILES = [file for pack in PACKS for file in sorted(pack.glob("[A-Z]*.yaml"))]
 WORDS = [*FACTS, *HYPERPARAMETERS]
 TOKENS = [
     *("and", "or", "not", "in", "not in", "if", "else", "known", "opt", "lambda", "is", "await"),
@@ -136,6 +137,18 @@ def loads_or_is_refused(folder: Path) -> Rulebook | None:
         assert all(str(m) and m.where and m.mend for m in error.mistakes)
         assert str(error).replace("\n", "").isprintable()
         return None
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@given(st.lists(numbers, min_size=3, max_size=3))
+def test_functions_on_any_numbers(name: str, values: list[float]) -> None:
+    """Every function of the language has a finite value or is unknown, whatever the numbers."""
+    arity, _ = FUNCTIONS[name]
+    arguments = ", ".join(repr(value) for value in values[: arity if arity > 0 else None])
+
+    value = parse(f"{name}({arguments})").evaluate({})
+
+    assert isinstance(value, Unknown) or abs(value) <= MAX_NUMBER  # type: ignore[arg-type]
 
 
 YAML_PIECES = [

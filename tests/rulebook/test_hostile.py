@@ -322,7 +322,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tup
         capture_output=True,
         text=True,
         check=False,
-        timeout=3 * MAX_CPU_SECONDS,
+        timeout=MAX_CPU_SECONDS,
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     told = {begun[1]: outcome for begun, outcome in zip(lines[::2], lines[1::2], strict=False)}

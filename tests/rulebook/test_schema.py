@@ -12,6 +12,7 @@ from smarttune.errors import RangeError
 from smarttune.portfolio import FOLDER
 from smarttune.rulebook import Rule, Rulebook, builtin_folder, yaml
 from smarttune.rulebook.consequences import Consequence, Proposal
+from smarttune.rulebook.evidence import FOLDER as EVIDENCE
 from smarttune.rulebook.explain import rule_json
 from smarttune.rulebook.logic import Unknown
 from smarttune.space import Choice, Fixed, FloatRange, IntRange
@@ -22,7 +23,7 @@ from tests.strategies import rule, rule_data
 FILES = sorted(
     p
     for p in builtin_folder().glob("*/*.yaml")
-    if p.name != "pack.yaml" and p.parent.name != FOLDER
+    if p.name != "pack.yaml" and p.parent.name not in (FOLDER, EVIDENCE)
 )
 SCHEMA: dict[str, Any] = Rule.model_json_schema()
 
