@@ -26,6 +26,9 @@ def experiment(
         str | None, typer.Option(help="Your own data, in the place of the check's.")
     ] = None,
     target: Annotated[str | None, typer.Option(help="The column to predict in them.")] = None,
+    problem: Annotated[
+        str | None, typer.Option(help="The kind of prediction, where the guess is wrong.")
+    ] = None,
     on: Annotated[
         list[str] | None, typer.Option(help="A data set in the place of the check's; repeatable.")
     ] = None,
@@ -63,7 +66,7 @@ def experiment(
     if not codes:
         _list(book, as_json=json)
         return
-    _check_options(data, target, pack, on)
+    _check_options(data, target, problem, pack, on)
     from smarttune.backend import prepare_backend
     from smarttune.evidence.experiments import put_to_the_test
     from smarttune.rulebook.evidence import add_result, folder_of
@@ -74,7 +77,7 @@ def experiment(
     if data is not None:
         from smarttune.data import read
 
-        own = (read(data, target), None)
+        own = (read(data, target), problem)
     for rule in chosen:
         with _Progress(as_json=json, quiet=quiet) as progress:
             result = put_to_the_test(
@@ -92,17 +95,22 @@ def experiment(
             from smarttune.evidence.packs import add_finding
 
             assert own is not None
-            written = add_finding(pack, rule, result, own[0], book)
+            written = add_finding(pack, rule, result, own[0], book, problem=problem)
             use = f"{written}: use it with --rules {pack}"
             told = "No rule follows from it." if written is None else use
             typer.echo(told, err=json)
 
 
 def _check_options(
-    data: str | None, target: str | None, pack: Path | None, on: list[str] | None
+    data: str | None,
+    target: str | None,
+    problem: str | None,
+    pack: Path | None,
+    on: list[str] | None,
 ) -> None:
     wrong = [
         ("--pack", pack is not None and data is None, "a finding on your own data"),
+        ("--problem", problem is not None and data is None, "the data that it is about"),
         ("--target", target is not None and data is None, "the data that have such a column"),
         ("--on", bool(on) and data is not None, "either named data sets or your own"),
     ]

@@ -208,10 +208,10 @@ def _environment(benches: Sequence[Bench]) -> dict[str, str]:
 def _benches(
     check: Check, book: Rulebook, on: Sequence[str], own: tuple[Dataset, str | None] | None
 ) -> Iterator[Bench]:
+    lanes: list[Lanes] = []  # shared, so that a structure is compiled once
     if own is not None:
-        yield TrainingBench(own[0].name, own[0], own[1], book, check.facts)
+        yield TrainingBench(own[0].name, own[0], own[1], book, check.facts, lanes)
         return
-    lanes: list[Lanes] = []
     for name in on or check.data:
         if name == LCBENCH:
             for task in surrogate.DEVELOPMENT_TASKS:

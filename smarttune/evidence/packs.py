@@ -65,8 +65,14 @@ class LocalRule:
     conflicts: Mapping[str, str] = field(default_factory=dict)
 
 
-def add_finding(
-    folder: Path, rule: Rule, result: Result, dataset: Dataset, book: Rulebook
+def add_finding(  # noqa: PLR0913 -- a finding, where it is from and where it goes
+    folder: Path,
+    rule: Rule,
+    result: Result,
+    dataset: Dataset,
+    book: Rulebook,
+    *,
+    problem: str | None = None,
 ) -> Path | None:
     """Write what an experiment on somebody's data showed into a pack.
 
@@ -76,6 +82,7 @@ def add_finding(
         result: What came of it; it is kept in the pack's `evidence/` as well.
         dataset: The data.
         book: All rules.
+        problem: The kind of prediction, where the guess from the target is wrong.
 
     Returns:
         The file of the new rule; None where the experiment made no difference.
@@ -93,7 +100,7 @@ def add_finding(
     found = result.data[0]
     contradicted = result.verdict == "contradicted"
     values = found.against if contradicted else found.recommended
-    fingerprint = measure(dataset)
+    fingerprint = measure(dataset, problem=problem)
     made = suggestion_of(dataset, fingerprint, Facts(), book, values).recommendation
     names = {
         **made.facts.values_dict(),

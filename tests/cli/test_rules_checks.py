@@ -67,6 +67,8 @@ def test_a_pack_of_ones_own_is_written(capsys: pytest.CaptureFixture[str], tmp_p
         (("TAB005",), "no `check`"),
         (("CAP012", "--pack", "x"), "--data"),
         (("CAP012", "--target", "y"), "--data"),
+        (("CAP012", "--problem", "binary"), "--data"),
+        (DATA, "no rule to test"),
         (("CAP012", "--on", "cancr"), "cancer"),
         (("CAP012", *DATA, "--on", "wine"), "one of them"),
     ],
