@@ -17,6 +17,12 @@ from smarttune.errors import RunError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def cache_folder() -> Path:
+    """Where SmartTune keeps what it can make again, in the user's folder for caches."""
+    given = os.environ.get("XDG_CACHE_HOME")
+    return (Path(given) if given else Path.home() / ".cache") / "smarttune"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all.
 

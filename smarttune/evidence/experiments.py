@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ from smarttune.evidence import surrogate
 from smarttune.evidence.datasets import LCBENCH, data_folder, open_data
 from smarttune.evidence.verdicts import Side, Training, judge
 from smarttune.facts import Facts
-from smarttune.files import write_json
+from smarttune.files import cache_folder, write_json
 from smarttune.objectives import Objective
 from smarttune.rulebook import Rule, Rulebook
 from smarttune.rulebook.checks import Check
@@ -226,8 +225,7 @@ def _kept(bench: Bench, values: Mapping[str, Value], seed: int) -> Measured:
     if isinstance(bench, SurrogateBench):
         return bench.measure(values, seed)
     key = json.dumps([__version__, bench.identity(values), seed], sort_keys=True, default=str)
-    given = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(given) if given else Path.home() / ".cache") / "smarttune" / "trainings"
+    folder = cache_folder() / "trainings"
     file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
     try:
         return Measured(**json.loads(file.read_text(encoding="utf-8")))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -30,6 +29,7 @@ from smarttune.execution.program import (
     specs,
 )
 from smarttune.execution.residence import Residence
+from smarttune.files import cache_folder
 
 # ours: trials at once; between two sizes, some places of a program stay empty.
 SIZES = (1, 4, 16, 64, 128)
@@ -95,8 +95,7 @@ def _keep_compiled() -> None:
     """Keep compiled programs for later processes, unless the user has said where or not to."""
     if jax.config.jax_compilation_cache_dir or "JAX_ENABLE_COMPILATION_CACHE" in os.environ:
         return
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    jax.config.update("jax_compilation_cache_dir", str(Path(base) / "smarttune" / "jax"))
+    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", CACHED_FROM)
 
 

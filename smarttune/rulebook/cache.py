@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -23,7 +22,7 @@ from typing import Any
 import pydantic
 
 from smarttune.errors import RunError
-from smarttune.files import write_bytes
+from smarttune.files import cache_folder, write_bytes
 from smarttune.rulebook.consequences import Frozen
 from smarttune.rulebook.expressions import Expression, constant
 from smarttune.rulebook.schema import PackInfo, Rule, Source
@@ -32,17 +31,12 @@ from smarttune.version import __version__
 _TAG = "$"  # the key of every object that is kept: what it was
 
 
-def _folder() -> Path:
-    given = os.environ.get("XDG_CACHE_HOME")
-    return (Path(given) if given else Path.home() / ".cache") / "smarttune"
-
-
 class CheckedFiles:
     """What came of the files of one folder of packs."""
 
     def __init__(self, folder: Path) -> None:
         name = hashlib.sha256(f"{__version__}\n{folder}".encode()).hexdigest()[:16]
-        self.path = _folder() / f"rules-{name}.json"
+        self.path = cache_folder() / f"rules-{name}.json"
         self.stamps: dict[str, tuple[int, ...]] = {}  # as the files were before they were read
         self.changed = False
 
